@@ -1,0 +1,5 @@
+"""`python -m backproplab`."""
+
+from backproplab.cli import main
+
+main()

@@ -1,0 +1,291 @@
+"""The rule against autodiff of the same function without its rules: as a formula, and as arithmetic in each dtype."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from backproplab.harness.blame import line_of_gradient
+from backproplab.harness.compare import Difference
+from backproplab.harness.contract import line_of
+from backproplab.harness.diagnosis import diagnose, numbers_in_play
+from backproplab.harness.error_rules import lifted
+from backproplab.harness.kinks import Kink, judge_kink
+from backproplab.harness.measured import measured
+from backproplab.harness.numerical import agrees_with_differences
+from backproplab.harness.point import Point, prove_point
+from backproplab.harness.precise import NotPrecise
+from backproplab.harness.strip import strip
+from backproplab.harness.verdict import Check
+
+FORMULA = ("value", "autodiff")  # how the names of the formula's checks begin
+
+# A bound above this share of the gradient decides nothing: about the formula, and about arithmetic of few digits.
+_FORMULA_RESOLVES = 1e-6
+_ARITHMETIC_RESOLVES = 0.5
+_AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
+
+
+def formula_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
+    """Values and gradients as formulas, in float64 whatever the dtype of `p`, for several cotangents, entry by entry."""
+    if p.case.by_design and p.case.reference is None:
+        return
+    prove_point(p)
+    rounds = [p.cotangents("random", seed), p.cotangents("entry", seed), p.cotangents("random", seed + 1)]
+    checks = _compared(p, rounds, seed)
+    if any(check.status != "pass" for check in checks[len(p.outputs) :]):
+        checks = _second_opinion(p, rounds, seed, checks, notes)
+    yield from checks
+
+
+def _compared(p: Point, rounds: list, seed: int) -> list[Check]:
+    """One check per output and per gradient."""
+    name = "autodiff" if p.wide else f"autodiff {p.dtype}"
+    results = [(cotangents, p.formulas(cotangents)) for cotangents in rounds]
+    names = ["value"] * len(p.outputs) + [name] * len(p.view.labels)
+    return [
+        _judged(name, label, p, leaf, results, _FORMULA_RESOLVES, seed, formula=True)
+        for leaf, (name, label) in enumerate(zip(names, _labels(p)))
+    ]
+
+
+def _second_opinion(p: Point, rounds: list, seed: int, checks: list[Check], notes: list[str]) -> list[Check]:
+    """What a difference from autodiff means where the function has a kink, or where autodiff itself is wrong."""
+    kink = _kink(p, seed)
+    if kink is not None and kink.admissible:
+        notes.append(kink.words)
+        return _compared(p, [_without_rows(kink.rows, cotangents) for cotangents in rounds], seed)
+    gradients = p.formulas(rounds[0])[len(p.outputs) :]
+    if kink is None and agrees_with_differences(p, rounds[0], [d.got for d in gradients], seed):
+        notes.append("autodiff disagrees with the rule and with finite differences, which agree")
+        return [
+            replace(c, status="pass", cause=None, estimated=True) if c.status == "fail" and c.name != "value" else c
+            for c in checks
+        ]
+    if kink is not None:
+        return [replace(c, cause=kink.words) if c.status == "fail" and c.name != "value" else c for c in checks]
+    return checks
+
+
+def _without_rows(rows: np.ndarray, cotangents: list[np.ndarray]) -> list[np.ndarray]:
+    """The cotangents with zeros at the output entries (flat indices over all outputs) that lie on a kink."""
+    flat = np.concatenate([np.ravel(c) for c in cotangents])
+    flat[rows] = 0
+    ends = np.cumsum([c.size for c in cotangents])[:-1]
+    return [part.reshape(c.shape).astype(c.dtype) for part, c in zip(np.split(flat, ends), cotangents)]
+
+
+def arithmetic_checks(p: Point, seed: int) -> Iterator[Check]:
+    """What the device computed in the dtype, against the rule's own formula in float64, which is judged elsewhere.
+
+    Rounding must explain the difference, and must not take more digits than it takes from autodiff.
+    """
+    rounds = [p.cotangents("random", seed), p.cotangents("entry", seed)]
+    found = [p.arithmetic(cotangents) for cotangents in rounds]
+    results = [(cotangents, differences) for cotangents, (differences, _) in zip(rounds, found)]
+    limit = _FORMULA_RESOLVES if p.wide else _ARITHMETIC_RESOLVES
+    for leaf, label in enumerate(_labels(p)):
+        against = [_as_good_as(differences[leaf], bounds[leaf], p) for differences, bounds in found]
+        lossy = next((d for d in against if d.wrong.any()), None)
+        check = _judged(p.dtype, label, p, leaf, results, limit, seed, formula=False, finer=against)
+        if check.status != "fail" and lossy is not None and np.isfinite(lossy.bound).all():
+            check = _lossy(p, label, lossy)
+        yield check
+
+
+def _as_good_as(own: Difference, oracle_bound: np.ndarray, p: Point) -> Difference:
+    """The difference with room for a few times the rounding of autodiff's program, and for a few units in the last place."""
+    unit = float(ml_dtypes.finfo(p.dtype).eps) / 2
+    return own._replace(bound=_AS_GOOD * (oracle_bound + unit * own.scale))
+
+
+def _lossy(p: Point, label: str, d: Difference) -> Check:
+    i = d.worst
+    share = float(d.error[i]) / d.scale if d.scale else float("inf")
+    cause = (f"{label} loses digits in {p.dtype}: {d.got[i]:.6g} at {list(i)}, right is {d.exact[i]:.6g}, off by {share:.1g} of the "
+             "largest entry, more than rounding does to autodiff: a cast to fewer digits, or a difference that cancels")  # fmt: skip
+    return Check(
+        p.dtype,
+        "fail",
+        label,
+        float(d.error[i]),
+        float(d.bound[i]),
+        cause=cause,
+        where=line_of_gradient(p.case.fn, p.args, label),
+    )
+
+
+def _labels(p: Point) -> tuple[str, ...]:
+    return (*["the value"] * len(p.outputs), *p.view.labels)
+
+
+def _judged(
+    name, label: str, p: Point, leaf: int, results: list, limit: float, seed: int, formula: bool, finer=()
+) -> Check:
+    """The check of one leaf over all cotangents: the worst decides.
+
+    finer: the same differences with other bounds that will do if these cannot decide.
+    """
+    for cotangents, found in results:
+        d = found[leaf]
+        if (
+            np.isnan(d.got).any()
+            and leaf >= len(p.outputs)
+            and all(np.isfinite(v.exact).all() for v in found[: len(p.outputs)])
+        ):
+            return _failed(name, label, p, leaf, d, cotangents)
+        if d.wrong.any():
+            return _failed(name, label, p, leaf, d, cotangents)
+    if any(found[leaf].undefined.any() for _, found in results):
+        cause = f"{label} is not finite here, by autodiff either: the point lies outside the domain"
+        return Check(name, "inconclusive", label, cause=cause)
+    differences = [found[leaf] for _, found in results]
+    estimated = False
+    if not _decide(differences, limit):
+        exactly = _precise(p, leaf, results) if formula else list(finer) if _decide(finer, limit) else None
+        limit = _ARITHMETIC_RESOLVES
+        if exactly:
+            differences = exactly
+        elif (agreeing := _agreeing(differences, formula, p)) is not None:
+            differences, estimated = agreeing, True
+        else:
+            differences, estimated = _measured(p, leaf, results, seed), True
+        if any(d.wrong.any() for d in differences):
+            return _beyond(name, label, p, leaf, max(differences, key=_ratio), results[0][0], estimated)
+        if not _decide(differences, limit) and not _none_wrong(finer):
+            return _blind(name, label, p, max(d.resolves for d in differences))
+    worst = max(differences, key=_ratio)
+    i = worst.worst
+    numbers = (float(worst.error[i]), float(worst.bound[i])) if worst.got.size else (0.0, 0.0)
+    return Check(name, "pass", label, *numbers, resolves=worst.resolves, estimated=estimated)
+
+
+def _agreeing(differences: list[Difference], formula: bool, p: Point) -> list[Difference] | None:
+    """Where no bound decides: the differences if they are so small, entry by entry, that it cannot be by chance.
+
+    For a formula nine digits of the entry, since a vanishing one would agree with anything; for arithmetic a few units
+    in the last place of the largest.
+    """
+    if formula:
+        tight = [d._replace(bound=2.0**-30 * np.abs(d.exact)) for d in differences]
+        seen = all(np.any(d.exact != 0) for d in differences)
+    else:
+        tight = [
+            d._replace(bound=np.full(d.exact.shape, _AS_GOOD * float(ml_dtypes.finfo(p.dtype).eps) / 2 * d.scale))
+            for d in differences
+        ]
+        seen = True
+    return tight if seen and not any(d.wrong.any() for d in tight) else None
+
+
+def _none_wrong(finer) -> bool:
+    """Whether there are such differences, with bounds, and none exceeds its bound."""
+    return bool(finer) and all(np.isfinite(d.bound).all() and not d.wrong.any() for d in finer)
+
+
+def _decide(differences, limit: float) -> bool:
+    """Whether the bounds are narrow enough to see what matters."""
+    return all(d.resolves <= limit for d in differences)
+
+
+def _blind(name, label: str, p: Point, resolves: float) -> Check:
+    """The bound is as wide as the gradient: nothing was seen."""
+    reason = (
+        "no error rule for " + ", ".join(sorted(p.pair.unknown)) if p.pair.unknown else "the point is ill-conditioned"
+    )
+    cause = f"rounding could hide an error of {resolves:.2g} times {label}: {reason}"
+    return Check(name, "inconclusive", label, resolves=resolves, cause=cause, estimated=True)
+
+
+def _beyond(name, label, p, leaf, d, cotangents, estimated) -> Check:
+    """A difference that the computed bound was too wide to judge, but a finer or a measured one does not explain."""
+    if not estimated or (p.pair.unknown and p.wide):
+        return replace(_failed(name, label, p, leaf, d, cotangents), estimated=estimated)
+    i = d.worst
+    reason = "no error rule for " + ", ".join(sorted(p.pair.unknown)) if p.pair.unknown else "rounding could explain it"
+    cause = f"{label} is {d.got[i]:.6g} at {list(i)} and should be {d.exact[i]:.6g}: more than the measured noise, but {reason}"
+    return Check(name, "inconclusive", label, float(d.error[i]), float(d.bound[i]), cause=cause, estimated=True)
+
+
+def _precise(p: Point, leaf: int, results: list) -> list[Difference] | None:
+    try:
+        return [p.precise_formulas(cotangents)[leaf] for cotangents, _ in results]
+    except NotPrecise:
+        return None
+
+
+def _measured(p: Point, leaf: int, results: list, seed: int) -> list[Difference]:
+    return [measured(p, cotangents, found, seed)[leaf] for cotangents, found in results]
+
+
+def _ratio(d: Difference) -> float:
+    if not d.got.size:
+        return 0.0
+    i = d.worst
+    return float(d.error[i] / d.bound[i]) if d.bound[i] > 0 else float(d.error[i] > 0)
+
+
+def _failed(name: str, label: str, p: Point, leaf: int, d: Difference, cotangents: list) -> Check:
+    """The failing check with its cause and line."""
+    i = d.worst
+    numbers = (float(d.error[i]), float(d.bound[i]))
+    if leaf < len(p.outputs):
+        cause = f"fwd returns another value than the function: {d.got[i]:.9g} at {list(i)} in place of {d.exact[i]:.9g}"
+        return Check(name, "fail", None, *numbers, cause=cause, where=line_of(getattr(p.case.fn, "fwd", None)))
+    cause = diagnose(label, d.got, d.exact, d.wrong | np.isnan(d.got), **_context(p, leaf, cotangents))
+    where = line_of_gradient(p.case.fn, p.args, label)
+    return Check(name, "fail", label, *numbers, cause=cause, where=where)
+
+
+def _context(p: Point, leaf: int, cotangents: list) -> dict:
+    """What the diagnosis may compare with: the sizes in play, the other gradients, one example's share of this one."""
+    exact, _ = p.pair.analyse_oracle(p.inputs(cotangents), lifted())
+
+    def per_example(i):
+        alone = [np.zeros_like(c) for c in cotangents]
+        for share, whole in zip(alone, cotangents):
+            share[i] = whole[i]
+        gradients, _ = p.pair.analyse_oracle(p.inputs(alone), lifted())
+        return np.asarray(gradients[leaf])
+
+    count = len(p.outputs)
+    others = {
+        label: np.asarray(g) for k, (label, g) in enumerate(zip(p.view.labels, exact[count:])) if k != leaf - count
+    }
+    arrays = [
+        *p.view.diff,
+        *[r for r in p.view.rest if not jax.dtypes.issubdtype(r.dtype, jax.dtypes.extended)],
+        *cotangents,
+    ]
+    names = [*p.view.labels, *["another argument"] * (len(arrays) - len(p.view.diff) - count), *["the output"] * count]
+    batched = all(np.ndim(c) > 0 and np.shape(c)[0] > 1 for c in cotangents)
+    return {"sizes": numbers_in_play(names, arrays), "others": others, "per_example": per_example if batched else None}
+
+
+def _kink(p: Point, seed: int) -> Kink | None:
+    """Whether the point lies on a kink, and what the rule chose there; all in float64 at exactly these numbers."""
+    if any(np.iscomplexobj(x) for x in p.view.diff):
+        return None
+    diff = [np.asarray(x, np.float64) for x in p.view.diff]
+    oracle = strip(p.view.call(p.case.reference or p.case.fn))
+
+    def forward(diff, v, rest):
+        return jax.jvp(lambda d: oracle(d, rest), (diff,), (v,))[1]
+
+    slopes = p.once("slopes", lambda: jax.jit(forward))
+
+    def value_slopes(v, t):
+        with jax.enable_x64(True):
+            return [np.asarray(s) for s in slopes([x + t * d for x, d in zip(diff, v)], v, p.view.rest)]
+
+    def row_gradient(output, entry):
+        cotangents = p.cotangents("zeros", seed)
+        cotangents[output].reshape(-1)[entry] = 1
+        if p.wide:
+            return p.gradients(cotangents)
+        values, _ = p.pair.analyse_rule(p.inputs(cotangents), lifted())
+        return [np.asarray(g) for g in values[len(p.outputs) :]]
+
+    return judge_kink(value_slopes, row_gradient, diff, seed)

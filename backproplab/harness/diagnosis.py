@@ -1,0 +1,232 @@
+"""From a wrong gradient to its cause, in words.
+
+The whole wrong array is compared with the whole right one. Each hypothesis transforms the right gradient as a known
+mistake would; the first that reproduces the wrong one names the cause. What fits none is located instead.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+_FITS = 1e-6  # relative distance below which a hypothesis reproduces the wrong gradient
+_NUMBER = 1e-7
+
+
+def diagnose(
+    label: str,
+    got: np.ndarray,
+    right: np.ndarray,
+    wrong: np.ndarray,
+    sizes: Mapping[float, str],
+    others: Mapping[str, np.ndarray],
+    per_example: Callable[[int], np.ndarray] | None,
+) -> str:
+    """One sentence on why `got` differs from `right` at the entries where `wrong`.
+
+    label: the argument's name. sizes: numbers in play (sizes of axes, counts of a mask) and what they are.
+    others: the right gradients of the other arguments. per_example: the right gradient if only the i-th entry of the
+    cotangent's first axis were not 0.
+    """
+    worst = _worst(got, right, wrong)
+    for sentence in _hypotheses(got, right, wrong, sizes, others, per_example):
+        return f"the gradient of {label} {sentence}; {worst}"
+    return (
+        f"the gradient of {label} is wrong in {int(wrong.sum())} of {wrong.size} entries{_spread(got, right)}; {worst}"
+    )
+
+
+def _hypotheses(got, right, wrong, sizes, others, per_example):
+    finite = np.isfinite(got)
+    if not finite.all():
+        kind = "nan" if np.isnan(got).any() else "infinite"
+        against = " where the right one is finite" if np.isfinite(right[~finite]).any() else ""
+        yield f"is {kind} in {int((~finite).sum())} of {got.size} entries{against}{_place(~finite & np.isfinite(right))}"
+        return
+    if not np.isfinite(right).all():
+        return
+    if not got.any():
+        yield "is zero everywhere (None, dropped or stopped)"
+        return
+    factor = _factor(got, right)
+    if factor is not None:
+        yield (
+            "has the wrong sign"
+            if abs(factor + 1) < _NUMBER
+            else f"is {factor:.7g} times the right one{_name(factor, sizes)}"
+        )
+        return
+    yield from _rearranged(got, right, others)
+    if per_example is not None:
+        for i in (0, -1):
+            if _same(got, per_example(i)):
+                yield f"holds the contribution of the {'first' if i == 0 else 'last'} example alone: a sum over the batch is missing"
+                return
+    yield from _scaled_slices(got, right, sizes)
+    if wrong.mean() <= 0.5:
+        yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries only{_place(wrong)}{_local_factor(got, right, wrong, sizes)}"
+        return
+    yield from _missing_term(got, right)
+
+
+def _rearranged(got, right, others):
+    for axes in itertools.permutations(range(right.ndim)):
+        if axes != tuple(range(right.ndim)) and np.transpose(right, axes).shape == got.shape:
+            if _same(got, np.transpose(right, axes)):
+                yield "is the transpose of the right one"
+                return
+            if _same(got, -np.transpose(right, axes)):
+                yield "is minus the transpose of the right one"
+                return
+    for other, gradient in others.items():
+        if gradient.shape == got.shape and _same(got, gradient):
+            yield f"is the right gradient of {other}: two cotangents are swapped"
+            return
+    for axis in range(right.ndim):
+        for shift in (1, -1):
+            if right.shape[axis] > 1 and _same(got, np.roll(right, shift, axis)):
+                yield f"is the right one shifted by one along axis {axis}"
+                return
+        if right.shape[axis] > 1 and _same(got, np.flip(right, axis)):
+            yield f"is the right one in reverse order along axis {axis}"
+            return
+
+
+def _scaled_slices(got, right, sizes):
+    """A factor that varies along one axis only: a per-row cotangent, a scale, a length that was left out."""
+    for axis in range(right.ndim):
+        if right.ndim < 2 or right.shape[axis] < 2:
+            continue
+        rest = tuple(a for a in range(right.ndim) if a != axis)
+        norm = np.sum(right * right, rest, keepdims=True)
+        factors = np.sum(got * right, rest, keepdims=True) / np.where(norm == 0, 1.0, norm)
+        if np.ptp(factors) > _NUMBER and _same(got, factors * right):
+            off = np.flatnonzero(np.abs(factors.ravel() - 1) > _NUMBER)
+            if off.size < right.shape[axis]:
+                few = ", ".join(str(i) for i in off[:4]) + (", ..." if off.size > 4 else "")
+                common = factors.ravel()[off]
+                by = (
+                    f"by a factor {common[0]:.6g}{_name(common[0], sizes)}"
+                    if np.ptp(common) < _NUMBER
+                    else "by factors of its own each"
+                )
+                sign = "with the wrong sign" if np.allclose(common, -1, atol=_NUMBER) else f"scaled {by}"
+                sign = "zero" if np.allclose(common, 0, atol=_NUMBER) else sign
+                yield f"is {sign} at index {few} of axis {axis}"
+            else:
+                yield f"has each slice along axis {axis} scaled by a factor of its own: a per-row factor or cotangent is missing"
+            return
+
+
+def _missing_term(got, right):
+    difference = got - right
+    for axis in range(right.ndim):
+        if right.shape[axis] > 1 and _same(
+            difference, np.broadcast_to(difference.mean(axis, keepdims=True), difference.shape)
+        ):
+            yield f"is off by a term constant along axis {axis}: a mean or sum over that axis is missing or extra"
+            return
+
+
+def _factor(got, right) -> float | None:
+    norm = float(np.vdot(right, right))
+    if norm == 0:
+        return None
+    factor = float(np.vdot(got, right)) / norm
+    return (
+        factor if abs(factor - 1) > 1e-12 and _same(got, factor * right, max(_FITS * abs(factor - 1), 1e-12)) else None
+    )
+
+
+def _name(factor: float, sizes: Mapping[float, str]) -> str:
+    """A factor in terms of the numbers in play."""
+    near = lambda value: abs(factor - value) <= _NUMBER * abs(value)
+    for size, what in sizes.items():
+        if near(1 / size):
+            return f" = 1/{size:g} ({what}): a mean where the sum is right"
+        if near(size):
+            return f" = {size:g} ({what}): a sum where the mean is right"
+    for (size, what), (other, of) in itertools.permutations(sizes.items(), 2):
+        if near(size / other):
+            return f" = {size:g}/{other:g} ({what} over {of})"
+        if near(1 / (size * other)):
+            return f" = 1/({size:g} x {other:g}) ({what}; {of})"
+    for value, what in ((2.0, "2"), (0.5, "1/2"), (4.0, "4"), (0.25, "1/4")):
+        if near(value):
+            return f" = {what}"
+    return ""
+
+
+def _local_factor(got, right, wrong, sizes) -> str:
+    if not (got[wrong].any()):
+        return ", where it is zero"
+    factor = _factor(got[wrong], right[wrong])
+    if factor is None:
+        return ""
+    return (
+        ", where its sign is wrong"
+        if abs(factor + 1) < _NUMBER
+        else f", where it is {factor:.6g} times the right one{_name(factor, sizes)}"
+    )
+
+
+def _place(wrong) -> str:
+    """The wrong entries as a product of index sets, if they are few along some axis."""
+    words = []
+    for axis in range(wrong.ndim):
+        index = np.flatnonzero(wrong.any(tuple(a for a in range(wrong.ndim) if a != axis)))
+        if 0 < len(index) < wrong.shape[axis]:
+            few = ", ".join(str(i) for i in index[:6]) + (", ..." if len(index) > 6 else "")
+            last = " (the last)" if list(index) == [wrong.shape[axis] - 1] else ""
+            words.append(f"index {few}{last} of axis {axis}")
+    return ", at " + " and ".join(words) if words else ""
+
+
+def _spread(got, right) -> str:
+    """What can be said of a difference without structure."""
+    with np.errstate(all="ignore"):
+        relative = np.abs(got - right) / np.abs(right)
+    relative = relative[np.isfinite(relative) & (relative > 0)]
+    if relative.size == 0:
+        return ""
+    median = float(np.median(relative))
+    if median < 1e-4:
+        return f", by about {median:.1g} of their size: a constant such as an epsilon differs"
+    if 2.0**-10 < median < 2.0**-6:
+        return f", by about {median:.1g} of their size: bfloat16 rounding, or a small term left out"
+    return ""
+
+
+def _worst(got, right, wrong) -> str:
+    with np.errstate(all="ignore"):
+        error = np.where(wrong, np.nan_to_num(np.abs(got - right), nan=np.inf, posinf=np.inf), -1.0)
+    if not error.size:
+        return ""
+    index = tuple(int(i) for i in np.unravel_index(np.argmax(error), error.shape))
+    return f"worst at {list(index)}: {got[index]:.6g}, right is {right[index]:.6g}"
+
+
+def _same(a, b, tolerance: float = _FITS) -> bool:
+    norm = float(np.linalg.norm(b))
+    return norm > 0 and float(np.linalg.norm(a - b)) <= tolerance * norm
+
+
+def numbers_in_play(names: Sequence[str], arrays: Sequence[np.ndarray]) -> dict[float, str]:
+    """Sizes above 1 of the arrays' axes, and the counts of boolean and 0/1 arrays, with what they are."""
+    found: dict[float, str] = {}
+    for name, array in zip(names, arrays):
+        for axis, size in enumerate(np.shape(array)):
+            if size > 1:
+                found.setdefault(float(size), f"the size of axis {axis} of {name}")
+        values = np.asarray(array)
+        if (
+            values.ndim
+            and values.size > 1
+            and values.dtype.kind in "bf"
+            and np.isin(values, (0, 1)).all()
+            and values.sum() > 1
+        ):
+            found.setdefault(float(values.sum()), f"the number of ones in {name}")
+        if values.ndim and values.size > 1:
+            found.setdefault(float(values.size), f"the size of {name}")
+    return found

@@ -1,0 +1,81 @@
+"""The numerical oracle: directional derivatives in float64 with an error bar, independent of autodiff.
+
+A ladder of fourth-order central stencils with dyadic steps. The bar of a step counts rounding (the error analysis of the
+function itself) and truncation (the change from the step before, an estimate). Steps whose stencil leaves the branch of
+the function that the point lies on are not used: the outcomes of all comparisons must be the same at every point.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+_STEPS = tuple(2.0**-k for k in range(3, 17))
+_SAFETY = 4.0
+
+# Where a fourth-order stencil samples, in steps, and the weights, in units of 1 / (12 step).
+_CENTRAL = [(-2, 1.0), (-1, -8.0), (1, 8.0), (2, -1.0)]
+_ONE_SIDED = [(0, -25.0), (1, 48.0), (2, -36.0), (3, 16.0), (4, -3.0)]
+
+
+class Slope(NamedTuple):
+    """A directional derivative and how far it may be from the true one."""
+
+    value: float
+    bar: float
+
+
+class Sample(NamedTuple):
+    """The function at one point of the line: its value, the bound on its rounding error, and the branch it took."""
+
+    value: float
+    error: float
+    branch: float
+
+
+def slope(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None:
+    """The derivative of `line` at 0, from points up to half of `largest` away.
+
+    Where the point lies on a seam, so that no step stays on its branch, the slopes from both sides, each kept to a branch
+    of its own, must agree. None if they do not, or no step stays on one branch.
+    """
+    samples: dict[float, Sample] = {}
+
+    def at(t: float) -> Sample:
+        if t not in samples:
+            samples[t] = line(t)
+        return samples[t]
+
+    central = _best(at, _CENTRAL, largest, at(0.0).branch)
+    if central is not None:
+        return central
+    right, left = (_best(at, [(sign * t, sign * w) for t, w in _ONE_SIDED], largest, None) for sign in (1, -1))
+    if right is None or left is None or abs(right.value - left.value) > right.bar + left.bar:
+        return None
+    return Slope((right.value + left.value) / 2, max(right.bar, left.bar))
+
+
+def _best(
+    at: Callable[[float], Sample], stencil: list[tuple[int, float]], largest: float, branch: float | None
+) -> Slope | None:
+    """The narrowest estimate of a ladder of steps; `branch` is that of every point but 0, None for any they share."""
+    best: Slope | None = None
+    previous: float | None = None
+    for step in (largest * s for s in _STEPS):
+        points = [at(t * step) for t, _ in stencil]
+        branches = {p.branch for p, (t, _) in zip(points, stencil) if t != 0}
+        if not all(math.isfinite(p.value) for p in points) or branches != {
+            branch if branch is not None else points[-1].branch
+        }:
+            previous = None
+            continue
+        value = sum(w * p.value for p, (_, w) in zip(points, stencil)) / (12 * step)
+        rounding = sum(abs(w) * p.error for p, (_, w) in zip(points, stencil)) / (12 * step)
+        if previous is not None:
+            bar = rounding + _SAFETY * abs(value - previous) / 15  # the fourth-order error falls 16-fold per halving
+            bar = max(bar, abs(value) * 2.0**-50)
+            if math.isfinite(bar) and (best is None or bar < best.bar):
+                best = Slope(value, bar)
+            if best is not None and rounding > best.bar:
+                break  # smaller steps only round worse
+        previous = value
+    return best

@@ -1,0 +1,122 @@
+"""Where a function has a kink, any slope between its one-sided slopes is right; this module judges the one a rule chose.
+
+At a kink autodiff yields one element of the subdifferential and a rule may yield another. Per output entry that has a
+kink at the point, the rule's gradient g must satisfy, for every direction v tried, that <g, v> lies between the
+derivatives from the two sides. Entries without a kink must agree with autodiff as everywhere else.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from backproplab.harness.compare import largest
+
+_ROWS = 64
+_DIRECTIONS = 12
+_COORDINATES = 48
+_STEP = 2.0**-26
+_CURVATURE = 2.0**-16  # room for what the slopes change by within a step
+_ROUNDING = 2.0**-36  # and for slopes that are sums of larger terms
+
+
+class Kink(NamedTuple):
+    """The kinked output entries (flat indices), whether the slopes chosen there are admissible, and one line of words."""
+
+    rows: np.ndarray
+    admissible: bool
+    words: str
+
+
+def judge_kink(
+    value_slopes: Callable[[list, float], list[np.ndarray]],
+    row_gradient: Callable[[int, int], list[np.ndarray]],
+    diff: list[np.ndarray],
+    seed: int,
+) -> Kink | None:
+    """None if the point is no kink.
+
+    value_slopes: `(direction, t) -> directional derivative of every output at x + t direction`, from the oracle.
+    row_gradient: `(output, entry) -> the rule's gradients of that entry of that output`.
+    """
+    generator = np.random.default_rng(seed)
+    directions = [_direction(diff, i, generator) for i in range(_DIRECTIONS)] + _coordinates(diff, generator)
+
+    def along(v, t):
+        return np.concatenate([np.ravel(s) for s in value_slopes(v, t)])
+
+    def both_sides(v, step):
+        return [along(v, step), along(v, -step)]
+
+    sides = [both_sides(v, _STEP) for v in directions]
+    rounding = _ROUNDING * largest([slope for pair in sides for slope in pair])
+
+    def room(a, b):
+        return _CURVATURE * (np.abs(a) + np.abs(b) + largest([a])) + rounding
+
+    kinked = np.zeros(sides[0][0].shape, bool)
+    for v, (right, left) in zip(directions, sides):
+        here = along(v, 0.0)  # on a seam between two formulas autodiff's own slope may be neither
+        jumps, seams = (np.abs(a - right) > room(a, right) for a in (left, here))
+        if (jumps | seams).any():  # a slope that only bends, as that of x^2 at 0, differs less from nearer by
+            near_right, near_left = both_sides(v, _STEP / 4)
+            jumps &= np.abs(near_left - near_right) > 0.5 * np.abs(left - right)
+            seams &= np.abs(here - near_right) > 0.5 * np.abs(here - right)
+        kinked |= jumps | seams
+    rows = np.flatnonzero(kinked)
+    if rows.size == 0:
+        return None
+    for row in rows[:: max(1, len(rows) // _ROWS)]:
+        gradient = row_gradient(*_locate(row, [np.shape(s) for s in value_slopes(directions[0], _STEP)]))
+        for v, (right, left) in zip(directions, sides):
+            chosen = sum(float(np.vdot(g, d)) for g, d in zip(gradient, v))
+            low, high = sorted((right[row], left[row]))
+            if (
+                np.isfinite([low, high]).all()
+                and not low - room(right, left)[row] <= chosen <= high + room(right, left)[row]
+            ):
+                words = (
+                    f"at a kink of output entry {row} the slope {chosen:.6g} is not between {low:.6g} and {high:.6g}"
+                )
+                return Kink(rows, False, words)
+    return Kink(
+        rows,
+        True,
+        f"{rows.size} output {'entry lies' if rows.size == 1 else 'entries lie'} on a kink; {_chosen(gradient, v, right, left, row)}",
+    )
+
+
+def _chosen(gradient, v, right, left, row) -> str:
+    chosen = sum(float(np.vdot(g, d)) for g, d in zip(gradient, v))
+    low, high = sorted((right[row], left[row]))
+    share = (chosen - low) / (high - low) if high > low else 0.0
+    return f"the rule's slope there lies {share:.0%} of the way from the lower to the higher one-sided slope"
+
+
+def _direction(diff, i, generator):
+    """All ones first, which finds gradients given twice at a tie; then all random and signed, or positive."""
+    draw = lambda x: np.ones(np.shape(x)) if i == 0 else generator.normal(size=np.shape(x))
+    return [_scaled(np.abs(draw(x)) if i % 3 == 0 else draw(x), x) for x in diff]
+
+
+def _scaled(direction, x):
+    """In the size of the argument; its infinite entries stay where they are."""
+    return np.where(np.isfinite(x), max(largest([x]), 1.0) * direction, 0.0)
+
+
+def _coordinates(diff, generator):
+    """Single coordinates, some of many: along those that the kink does not touch nothing is left open."""
+    sizes = [np.size(x) for x in diff]
+    chosen = generator.permutation(sum(sizes))[:_COORDINATES]
+    ends = np.cumsum(sizes)[:-1]
+    hot = [np.split(np.arange(sum(sizes)) == i, ends) for i in chosen]
+    return [[_scaled(part.reshape(np.shape(x)), x) for part, x in zip(parts, diff)] for parts in hot]
+
+
+def _locate(row: int, shapes: list[tuple]) -> tuple[int, int]:
+    for output, shape in enumerate(shapes):
+        size = int(np.prod(shape, dtype=int))
+        if row < size:
+            return output, row
+        row -= size
+    raise IndexError(row)

@@ -1,0 +1,117 @@
+"""Other points of the same shapes, made from one: scaled, signed, zeroed, tied, at the edges of their domain and dtype.
+
+Where real gradient bugs live is seldom where random numbers fall: a branch that no normal number reaches, a tie, an
+exact zero, a saturated tail, a mask that hides everything. Each neighbour has its name in words.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from backproplab.harness.point import Point
+from backproplab.harness.view import view
+
+_ALONE = 4  # arguments that are also moved one by one
+
+
+class Neighbour(NamedTuple):
+    """What `View` holds of the arguments at the other point, how it was made, and whether exact zeros were put in."""
+
+    words: str
+    diff: list
+    rest: list
+    zeros: bool = False
+
+
+def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
+    """Every neighbour of the point `p` that its case's domain allows and that differs from it."""
+    diff, rest = p.view.diff, p.view.rest
+    domains = [p.case.domain.get(position) for position in p.view.positions]
+    names = p.view.labels
+    for words, move in _moves(seed):
+        moved = [_within(x, move(i, x), domain) for i, (x, domain) in enumerate(zip(diff, domains))]
+        if any(m is not x for m, x in zip(moved, diff)):
+            yield Neighbour(f"with {_listed(names)} {words}", moved, rest, zeros="zero" in words)
+    for words, move in _lonely_moves(seed) if len(diff) > 1 else ():
+        for i, (x, domain) in enumerate(zip(diff[:_ALONE], domains)):
+            if (m := _within(x, move(i, x), domain)) is not x:
+                yield Neighbour(f"with {names[i]} {words}", [*diff[:i], m, *diff[i + 1 :]], rest)
+    for words, i, m in _infinite(diff, domains, seed):
+        yield Neighbour(f"with {words} of {names[i]}", [*diff[:i], m, *diff[i + 1 :]], rest)
+    for words, change in _discrete_moves():
+        changed = [change(r) for r in rest]
+        if any(c is not r for c, r in zip(changed, rest)):
+            yield Neighbour(f"with {words}", diff, changed)
+    again = view(p.case, p.case.arguments(seed + 1, p.dtype))
+    if again.signature == p.view.signature:
+        yield Neighbour("with other random numbers", again.diff, again.rest)
+
+
+Move = Callable[[int, np.ndarray], np.ndarray]
+
+
+def _moves(seed: int) -> Iterator[tuple[str, Move]]:
+    """What is done to all floating arguments at once; the number of the argument tells its random numbers apart."""
+    random = lambda i, x: np.random.default_rng([seed, i, x.size])
+    yield "moved a little", lambda i, x: x * (1 + 0.01 * random(i, x).normal(size=x.shape))
+    yield "under random signs", lambda i, x: x * random(i, x).choice([-1.0, 1.0], x.shape)
+    yield "all positive", lambda i, x: np.abs(x)
+    yield "all negative", lambda i, x: -np.abs(x)
+    for factor in (10.0, 1e3, 1e-3, 1e-6):
+        yield f"times {factor:g}", lambda i, x, factor=factor: factor * x
+    yield "zero in places", lambda i, x: np.where(random(i, x).random(x.shape) < 0.4, 0.0, x)
+    yield "all zero", lambda i, x: np.zeros_like(x)
+    yield "rounded to whole numbers", lambda i, x: np.round(2 * x)
+    yield "constant along their last axis", lambda i, x: np.broadcast_to(x[..., :1], x.shape) if x.ndim else x
+    yield "all equal", lambda i, x: np.full_like(x, x.flat[0]) if x.size else x
+
+
+def _lonely_moves(seed: int) -> Iterator[tuple[str, Move]]:
+    for factor in (1e3, 1e-3, -1.0):
+        yield f"times {factor:g}", lambda i, x, factor=factor: factor * x
+    yield "all zero", lambda i, x: np.zeros_like(x)
+    yield "all one", lambda i, x: np.ones_like(x)
+
+
+def _infinite(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarray]]:
+    """One entry at an infinity: a mask in logits, an overflow before the layer."""
+    for i, (x, domain) in enumerate(zip(diff[:_ALONE], domains)):
+        if domain is None and x.size and not np.iscomplexobj(x):
+            at = np.random.default_rng([seed, i]).integers(x.size)
+            for value, words in ((-np.inf, "-inf at one entry"), (np.inf, "inf at one entry")):
+                m = np.array(x)
+                m.reshape(-1)[at] = value
+                yield words, i, m
+
+
+def _discrete_moves() -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """What is done to masks and whole numbers; the latter stay between the smallest and the largest given."""
+    yield "every mask true", lambda r: np.ones_like(r) if _kind(r) == "b" else r
+    yield "every mask false", lambda r: np.zeros_like(r) if _kind(r) == "b" else r
+    yield "every mask inverted", lambda r: ~np.asarray(r) if _kind(r) == "b" else r
+    yield "all whole numbers at their smallest", lambda r: np.full_like(r, np.min(r)) if _kind(r) in "iu" else r
+    yield "all whole numbers at their largest", lambda r: np.full_like(r, np.max(r)) if _kind(r) in "iu" else r
+    yield "the whole numbers in reverse", lambda r: np.flip(r) if _kind(r) in "iu" and np.ndim(r) else r
+
+
+def _kind(r: Any) -> str:
+    """The numpy kind of an array with entries, "" for keys and what is empty."""
+    if not hasattr(r, "dtype") or jax.dtypes.issubdtype(r.dtype, jax.dtypes.extended) or not np.size(r):
+        return "-"
+    return np.dtype(r.dtype).kind
+
+
+def _within(x: np.ndarray, moved: np.ndarray, domain: Any) -> np.ndarray:
+    """The moved argument in the dtype of `x`, or `x` itself where nothing changed or the domain forbids the move."""
+    moved = np.asarray(moved, x.dtype)
+    if domain == "fixed" or np.array_equal(moved, x, equal_nan=True):
+        return x
+    if domain is not None and not np.all((domain[0] < moved) & (moved < domain[1])):
+        return x
+    return moved
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

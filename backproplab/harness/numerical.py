@@ -1,0 +1,141 @@
+"""The rule against finite differences of the function: an oracle that shares nothing with autodiff."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backproplab.harness.differences import Sample, Slope, slope
+from backproplab.harness.error_rules import lifted
+from backproplab.harness.point import Point
+from backproplab.harness.rounding import bounded
+from backproplab.harness.strip import strip
+from backproplab.harness.verdict import Check
+
+_DIRECTIONS = 2
+
+
+def difference_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
+    """Directional derivatives of <c, f> along random directions beside the rule's gradient projected on them."""
+    if p.case.by_design or p.case.kink or not _real(p):
+        return
+    cotangents = p.cotangents("random", seed)
+    gradient = _formula(p, cotangents)
+    if not all(np.isfinite(g).all() for g in gradient):
+        return  # the formula check has said so
+    found = [(v, s) for v, s in _slopes(p, cotangents, seed) if s is not None]
+    if not found:
+        notes.append("finite differences were of no use: no step stays on one branch of the function")
+        return
+    compared = []
+    for v, s in found:
+        projected = _dot(gradient, v)
+        # the gradient and its projection round too
+        bar = s.bar + 1e-12 * _dot([np.abs(g) for g in gradient], [np.abs(d) for d in v])
+        compared.append((abs(projected - s.value), bar, s.value))
+    error, bar, value = max(compared, key=lambda c: c[0] - c[1])
+    resolves = bar / abs(value) if value else None
+    if error <= bar:
+        yield Check("differences", "pass", error=error, bound=bar, resolves=resolves)
+    else:
+        notes.append(f"finite differences disagree: {error:.3g} where their error bar is {bar:.3g}")
+
+
+def agrees_with_differences(p: Point, cotangents: list[np.ndarray], gradient: list[np.ndarray], seed: int) -> bool:
+    """Whether finite differences side with the rule, clearly, along every direction: then autodiff is at fault."""
+    if p.case.by_design or not _real(p) or not all(np.isfinite(g).all() for g in gradient):
+        return False
+    slopes = [(v, s) for v, s in _slopes(p, cotangents, seed, directions=6)]
+    return all(
+        s is not None
+        and s.bar < 1e-5 * abs(s.value)
+        and abs(_dot(gradient, v) - s.value) <= s.bar + 1e-11 * abs(s.value)
+        for v, s in slopes
+    )
+
+
+def contradiction(p: Point, seed: int) -> str | None:
+    """In words, where finite differences that are sure of themselves are far from the rule; None if they are not."""
+    if p.case.by_design or not _real(p):
+        return None
+    cotangents = p.cotangents("random", seed)
+    gradient = _formula(p, cotangents)
+    for v, s in _slopes(p, cotangents, seed, directions=1):
+        ours = _dot(gradient, v)
+        if s is not None and s.bar < 1e-5 * abs(s.value) and abs(ours - s.value) > 1e-3 * abs(s.value):
+            return f"along a random direction the rule's slope is {ours:.6g}, finite differences have {s.value:.6g}"
+    return None
+
+
+def _formula(p: Point, cotangents: list[np.ndarray]) -> list[np.ndarray]:
+    """The rule's gradients in float64 throughout: its arithmetic in fewer digits is checked apart."""
+    return [d.got for d in p.formulas(cotangents)[len(p.outputs) :]]
+
+
+def _slopes(
+    p: Point, cotangents, seed: int, directions: int = _DIRECTIONS
+) -> list[tuple[list[np.ndarray], Slope | None]]:
+    generator = np.random.default_rng([seed, 7])
+    line = _line(p, cotangents)
+    found = []
+    for _ in range(directions):
+        v, largest = _direction(p, generator)
+        found.append((v, slope(lambda t, v=v: line(v, t), largest)))
+    return found
+
+
+def _line(p: Point, cotangents) -> Callable[[list, float], Sample]:
+    """`(v, t) -> <c, f(x + t v)>` in float64, with the bound on its rounding and the branch of the function it is on."""
+    diff = [np.asarray(x, np.float64) for x in p.view.diff]
+    call = strip(p.view.call(p.case.reference or p.case.fn))
+
+    def scalar(diff, rest, cotangents):
+        return sum(jnp.vdot(c, y) for c, y in zip(cotangents, call(diff, rest)))
+
+    def analysis():
+        with jax.enable_x64(p.wide):
+            typed = [jnp.asarray(x, d.dtype) for x, d in zip(diff, p.view.diff)]
+            return bounded(jax.make_jaxpr(scalar)(typed, p.view.rest, [jnp.asarray(c) for c in cotangents]), set())
+
+    analyse = p.once("line", analysis)
+    wide_cotangents = [np.asarray(c, np.float64) for c in cotangents]
+
+    def line(v, t):
+        with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+            moved = [x + t * d for x, d in zip(diff, v)]
+            result = analyse([*moved, *p.view.rest, *wide_cotangents], lifted())
+        error = float(result.errors[0])
+        value = float(result.values[0])
+        # without error rules: a generous guess, 100 roundings of the value
+        return Sample(value, error if np.isfinite(error) else 100 * 2.0**-53 * abs(value), float(result.branches))
+
+    return line
+
+
+def _direction(p: Point, generator) -> tuple[list[np.ndarray], float]:
+    """A random direction in the scale of each leaf, and the largest step that keeps to the declared domain."""
+    directions, largest = [], 1.0
+    for x, position in zip(p.view.diff, p.view.positions):
+        x = np.asarray(x, np.float64)
+        finite = np.where(np.isfinite(x), x, 0.0)
+        scale = float(np.sqrt(np.mean(finite * finite))) if x.size else 1.0
+        domain = p.case.domain.get(position)
+        v = generator.normal(size=x.shape) * (scale or 1.0)
+        if domain == "fixed":
+            v = 1e-3 * v
+        elif domain is not None:
+            room = np.minimum(x - domain[0], domain[1] - x)
+            v = np.where(np.isfinite(room), np.clip(v, -np.abs(room), np.abs(room)), v)
+        directions.append(np.where(np.isfinite(x), v, 0.0))  # infinite entries mask: they stay
+    return directions, largest
+
+
+def _dot(a, b) -> float:
+    return float(sum(np.vdot(np.asarray(x, np.float64), y) for x, y in zip(a, b)))
+
+
+def _real(p: Point) -> bool:
+    return not any(np.iscomplexobj(x) for x in p.view.diff) and not any(
+        jnp.issubdtype(y.dtype, jnp.complexfloating) for y in p.outputs
+    )

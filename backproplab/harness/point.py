@@ -1,0 +1,176 @@
+"""A case at one seed and dtype: its arguments, cotangents, and the compiled pair of rule and oracle."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backproplab.case import Case
+from backproplab.harness.compare import Difference, largest
+from backproplab.harness.error_rules import executed, lifted
+from backproplab.harness.precise import precise
+from backproplab.harness.programs import Pair, pair
+from backproplab.harness.strip import prove_stripped, strip
+from backproplab.harness.view import View, view
+
+_KEPT_PROGRAMS = 48
+_NUDGES, _NUDGE_SAFETY = 3, 8.0
+_programs: dict[Any, Any] = {}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Everything that the checks of one dtype share.
+
+    outputs: shapes and dtypes of the function's floating outputs. program: the rule, from
+    `[*view.diff, *view.rest, *cotangents]` to `[*outputs, *gradients]`; pair: compiled, beside its oracle.
+    kept: what else was made for this function, shapes and dtype.
+    """
+
+    case: Case
+    dtype: str
+    wide: bool
+    args: tuple
+    view: View
+    device: Any
+    outputs: list[jax.ShapeDtypeStruct]
+    program: Callable[[list], list]
+    pair: Pair
+    kept: dict
+    matmul: float
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` returns; made once per function, shapes and dtype, and kept as long as the compiled programs."""
+        if name not in self.kept:
+            self.kept[name] = make()
+        return self.kept[name]
+
+    def inputs(self, cotangents: list[np.ndarray]) -> list:
+        return [*self.view.diff, *self.view.rest, *cotangents]
+
+    def gradients(self, cotangents: list[np.ndarray]) -> list[np.ndarray]:
+        """The rule's gradients, run on the device."""
+        return self.pair.rule(self.inputs(cotangents))[len(self.outputs) :]
+
+    def cotangents(self, kind: str, seed: int) -> list[np.ndarray]:
+        """`random`, `ones` or `zeros` for every output; `entry`: one random entry of each is 1."""
+        generator = np.random.default_rng([seed, len(kind)])
+        return [_cotangent(kind, y, generator) for y in self.outputs]
+
+    def formulas(self, cotangents: list[np.ndarray]) -> list[Difference]:
+        """Rule against oracle as formulas in float64, per output and then per gradient."""
+        inputs = self.inputs(cotangents)
+        values, errors = self.pair.analyse_rule(inputs, lifted())
+        exact, exact_errors = self.pair.analyse_oracle(inputs, lifted())
+        bounds = [1.001 * (np.asarray(e) + f) for e, f in zip(errors, exact_errors)]
+        return self._differences(values, exact, bounds, cotangents)
+
+    def precise_formulas(self, cotangents: list[np.ndarray]) -> list[Difference]:
+        """The same in 120 digits, rounded to float64 at the end: the judge of formulas that cancel. Raises NotPrecise.
+
+        The bound counts that rounding, what is left of the digits after cancellation, and the rounding of the programs'
+        own constants, which is measured.
+        """
+        inputs = self.inputs(cotangents)
+        run = lambda jaxpr, nudge=None: [np.asarray(x, np.float64) for x in precise(jaxpr, inputs, nudge)]
+        values, exact = (run(jaxpr) for jaxpr in self.pair.jaxprs)
+        bounds = [2.0**-51 * np.abs(a) + 1e-60 * largest([*cotangents, a]) for a in exact]
+        generator = np.random.default_rng(0)
+        for at_point, jaxpr in zip((values, exact), self.pair.jaxprs):
+            for _ in range(_NUDGES):
+                nudged = run(jaxpr, generator)
+                bounds = [b + _NUDGE_SAFETY / _NUDGES * np.abs(n - v) for b, n, v in zip(bounds, nudged, at_point)]
+        return self._differences(values, exact, bounds, cotangents)
+
+    def roundings(self, cotangents: list[np.ndarray]) -> list[Difference]:
+        """The rule as it ran on the device, in its dtype, against its own formula in float64, likewise."""
+        return self.arithmetic(cotangents)[0]
+
+    def arithmetic(self, cotangents: list[np.ndarray]) -> tuple[list[Difference], list[np.ndarray]]:
+        """`roundings`, and the bounds on what rounding in the same dtype does to the oracle's gradients."""
+        inputs = self.inputs(cotangents)
+        machine = executed(self.matmul)
+        values, errors = self.pair.analyse_rule(inputs, machine)
+        _, oracle_errors = self.pair.analyse_oracle(inputs, machine)
+        both = 2.002 if self.wide else 1.002  # in float64 the formula's own value is as far off as the device's
+        bounds = [both * np.asarray(e) for e in errors]
+        found = self._differences(self.pair.rule(inputs), values, bounds, cotangents)
+        return found, [np.asarray(e) for e in oracle_errors]
+
+    def _differences(self, got, exact, bounds, cotangents) -> list[Difference]:
+        """With floors: an output of size y and a cotangent of size c make gradients of size c y / x."""
+        count = len(self.outputs)
+        product = max((largest([y]) * largest([c]) for y, c in zip(exact, cotangents)), default=0.0) or largest(
+            cotangents
+        )
+        inputs = [largest([x]) for x in self.view.diff]
+        floors = [0.0 if largest([y]) else max(inputs) for y in exact[:count]] + [product / (x or 1.0) for x in inputs]
+        return [
+            Difference(_float64(g), _float64(a), b, floor)
+            for g, a, b, floor in zip(got, exact, bounds, floors, strict=True)
+        ]
+
+
+def point(case: Case, seed: int, dtype: str, device: Any, matmul: float) -> Point:
+    """Makes the arguments and compiles, or finds what was compiled for the same function, shapes and dtype."""
+    wide = dtype == "float64"
+    args = case.arguments(seed, dtype)
+    seen = view(case, args)
+    call = seen.call(case.fn)
+    with jax.enable_x64(wide):
+        key = (seen.signature, device, case.by_design)
+        if key not in _programs:
+            outputs = jax.eval_shape(call, seen.diff, seen.rest)
+            oracle = strip(seen.call(case.reference or case.fn))
+            with_cotangents = [*seen.diff, *seen.rest, *[np.zeros(y.shape, y.dtype) for y in outputs]]
+            count, rest = len(seen.diff), len(seen.rest)
+            program = _vjp(call, count, rest)
+            programs = pair(program, _vjp(oracle, count, rest), with_cotangents, wide, device)
+            while len(_programs) >= _KEPT_PROGRAMS:
+                del _programs[next(iter(_programs))]
+            _programs[key] = (outputs, program, programs, {})
+    outputs, program, programs, kept = _programs[key]
+    return Point(case, dtype, wide, args, seen, device, outputs, program, programs, kept, matmul)
+
+
+def _vjp(call: Callable, count: int, rest: int) -> Callable[[list], list]:
+    """`call` as a program from arguments and cotangents to values and gradients."""
+
+    def run(inputs):
+        diff, others, cotangents = inputs[:count], inputs[count : count + rest], inputs[count + rest :]
+        y, pull = jax.vjp(lambda d: call(d, others), diff)
+        return [*y, *pull(list(cotangents))[0]]
+
+    return run
+
+
+def _cotangent(kind: str, y: jax.ShapeDtypeStruct, generator: np.random.Generator) -> np.ndarray:
+    if kind in ("ones", "zeros"):
+        return np.full(y.shape, 1.0 if kind == "ones" else 0.0).astype(y.dtype)
+    if kind == "entry":
+        flat = np.zeros(int(np.prod(y.shape, dtype=int)))
+        if flat.size:
+            flat[generator.integers(flat.size)] = 1.0
+        return flat.reshape(y.shape).astype(y.dtype)
+    draw = generator.normal(size=y.shape)
+    if jnp.issubdtype(y.dtype, jnp.complexfloating):
+        draw = draw + 1j * generator.normal(size=y.shape)
+    return draw.astype(y.dtype)
+
+
+def _float64(x: Any) -> np.ndarray:
+    x = np.asarray(x)
+    return x.astype(np.complex128 if np.issubdtype(x.dtype, np.complexfloating) else np.float64)
+
+
+def prove_point(p: Point) -> None:
+    """Raises TypeError if a hand-written rule is left in the oracle."""
+
+    def prove():
+        with jax.enable_x64(p.wide):
+            prove_stripped(strip(p.view.call(p.case.reference or p.case.fn)), p.view.diff, p.view.rest)
+
+    p.once("proof", prove)

@@ -1,0 +1,161 @@
+"""The value of one JAX primitive, in numpy where it has a counterpart there, else by JAX itself.
+
+Small programs are interpreted once or twice; numpy runs an operation in microseconds where XLA would first compile it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from scipy import special
+
+
+def bind(eqn: Any, values: list, xp: Any, **changes: Any) -> list:
+    """The outputs of `eqn` at `values`. With `xp` numpy, arrays are numpy's; with jax.numpy they may be tracers."""
+    if xp is np:
+        rule = NUMPY.get(eqn.primitive.name)
+        if rule is not None:
+            with np.errstate(all="ignore"):
+                out = rule(eqn.params, *values)
+                outputs = out if eqn.primitive.multiple_results else [out]
+                return [_as_traced(o, v.aval) for o, v in zip(outputs, eqn.outvars)]
+        out = _by_jax(eqn, [jnp.asarray(v) if not _is_key(v) else v for v in values], changes)
+        return [o if _is_key(o) else np.asarray(o) for o in out]
+    return _by_jax(eqn, values, changes)
+
+
+def _as_traced(out, aval):
+    """Whole numbers in their own dtype: numpy adds up in 64 bits."""
+    whole = np.issubdtype(aval.dtype, np.integer) and np.issubdtype(np.result_type(out), np.integer)
+    return np.asarray(out).astype(aval.dtype, copy=False) if whole else out
+
+
+def _by_jax(eqn, values, changes):
+    if eqn.primitive.name in _SCATTERS:  # these carry a jaxpr of the dtype that they were traced in: built afresh
+        p = eqn.params
+        options = {k: p[k] for k in ("indices_are_sorted", "unique_indices", "mode")}
+        operand, places, updates = values
+        return [_SCATTERS[eqn.primitive.name](operand, places, updates, p["dimension_numbers"], **options)]
+    out = eqn.primitive.bind(*values, **{**eqn.params, **changes})
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+_SCATTERS = {"scatter": lax.scatter, "scatter-add": lax.scatter_add, "scatter_add": lax.scatter_add, "scatter-mul": lax.scatter_mul,
+             "scatter_mul": lax.scatter_mul,
+             "scatter-sub": lax.scatter_sub, "scatter_sub": lax.scatter_sub, "scatter-min": lax.scatter_min,
+             "scatter_min": lax.scatter_min, "scatter-max": lax.scatter_max, "scatter_max": lax.scatter_max}  # fmt: skip
+
+
+def _is_key(value) -> bool:
+    return jax.dtypes.issubdtype(getattr(value, "dtype", np.dtype(float)), jax.dtypes.extended)
+
+
+def _broadcast_in_dim(p, x):
+    shape = [1] * len(p["shape"])
+    for axis, size in zip(p["broadcast_dimensions"], np.shape(x)):
+        shape[axis] = size
+    return np.broadcast_to(np.reshape(x, shape), p["shape"])
+
+
+def _reshape(p, x):
+    return np.reshape(x if p["dimensions"] is None else np.transpose(x, p["dimensions"]), p["new_sizes"])
+
+
+def _slice(p, x):
+    strides = p["strides"] or (1,) * np.ndim(x)
+    return x[tuple(slice(*s) for s in zip(p["start_indices"], p["limit_indices"], strides))]
+
+
+def _dot_general(p, x, y):
+    """As one batched matrix product: (batch, free x, contracted) @ (batch, contracted, free y)."""
+    (contract_x, contract_y), (batch_x, batch_y) = p["dimension_numbers"]
+    free_x = [a for a in range(np.ndim(x)) if a not in (*contract_x, *batch_x)]
+    free_y = [a for a in range(np.ndim(y)) if a not in (*contract_y, *batch_y)]
+    batch = [x.shape[a] for a in batch_x]
+    left = np.transpose(x, (*batch_x, *free_x, *contract_x))
+    right = np.transpose(y, (*batch_y, *contract_y, *free_y))
+    count = int(np.prod([x.shape[a] for a in contract_x], dtype=int))
+    groups, rows, columns = (int(np.prod(s, dtype=int)) for s in (batch, [x.shape[a] for a in free_x], [y.shape[a] for a in free_y]))  # fmt: skip
+    out = left.reshape(groups, rows, count) @ right.reshape(groups, count, columns)
+    return out.reshape([*batch, *[x.shape[a] for a in free_x], *[y.shape[a] for a in free_y]])
+
+
+def _select_n(p, which, *options):
+    if len(options) == 1:
+        return options[0]
+    if len(options) == 2:
+        return np.where(which, options[1], options[0])
+    return np.choose(which, np.broadcast_arrays(*options))
+
+
+def _arg(function):
+    return lambda p, x: function(x, p["axes"][0]).astype(p["index_dtype"])
+
+
+def _running(function):
+    def run(p, x):
+        axis = p["axis"]
+        return np.flip(function(np.flip(x, axis), axis), axis) if p["reverse"] else function(x, axis)
+
+    return run
+
+
+def _reduced(function):
+    return lambda p, x: function(x, axis=tuple(p["axes"]))
+
+
+def _maybe_integer(float_function, integer_function):
+    """Division and remainder of integers truncate in JAX; such operands are rare, so numpy's own word is used."""
+    return lambda p, x, y: (
+        float_function(x, y) if np.issubdtype(np.result_type(x, y), np.inexact) else integer_function(x, y)
+    )
+
+
+def _truncated_quotient(x, y):
+    return np.where(y == 0, -1, np.trunc(x / np.where(y == 0, 1, y))).astype(np.result_type(x, y))
+
+
+def _round(p, x):
+    """JAX's default rounds halves away from zero, and to even on request."""
+    return np.rint(x) if int(p["rounding_method"]) == 1 else np.trunc(x) + np.sign(x) * (np.abs(x - np.trunc(x)) >= 0.5)
+
+
+def _function(f):
+    return lambda p, *args: f(*args)
+
+
+NUMPY = {
+    "add": _function(np.add), "sub": _function(np.subtract), "add_any": _function(np.add), "mul": _function(np.multiply),
+    "div": _maybe_integer(np.divide, _truncated_quotient), "neg": _function(np.negative), "abs": _function(np.abs),
+    "square": _function(np.square), "integer_pow": lambda p, x: x ** float(p["y"]) if x.dtype.kind == "f" else  x ** p["y"],
+    "rem": _maybe_integer(np.fmod, lambda x, y: np.fmod(x, np.where(y == 0, 1, y))), "atan2": _function(np.arctan2), "sin": _function(np.sin), "cos": _function(np.cos), "tan": _function(np.tan),
+    "exp": _function(np.exp), "exp2": _function(np.exp2), "log": _function(np.log), "log1p": _function(np.log1p),
+    "expm1": _function(np.expm1), "tanh": _function(np.tanh), "logistic": _function(special.expit),
+    "sqrt": _function(np.sqrt), "rsqrt": lambda p, x: 1 / np.sqrt(x), "cbrt": _function(np.cbrt),
+    "erf": _function(special.erf), "erfc": _function(special.erfc), "erf_inv": _function(special.erfinv),
+    "real": _function(np.real), "imag": _function(np.imag), "conj": _function(np.conj), "complex": lambda p, x, y: x + 1j * y,
+    "lgamma": _function(special.gammaln),
+    "atan": _function(np.arctan), "asin": _function(np.arcsin), "acos": _function(np.arccos), "sinh": _function(np.sinh),
+    "cosh": _function(np.cosh), "bessel_i0e": _function(special.i0e), "bessel_i1e": _function(special.i1e), "asinh": _function(np.arcsinh), "acosh": _function(np.arccosh), "atanh": _function(np.arctanh),
+    "floor": _function(np.floor), "ceil": _function(np.ceil), "round": _round, "sign": _function(np.sign),
+    "eq": _function(np.equal), "ne": _function(np.not_equal), "lt": _function(np.less), "le": _function(np.less_equal),
+    "gt": _function(np.greater), "ge": _function(np.greater_equal), "and": _function(np.bitwise_and),
+    "or": _function(np.bitwise_or), "xor": _function(np.bitwise_xor), "not": _function(np.invert),
+    "is_finite": _function(np.isfinite), "max": _function(np.maximum), "min": _function(np.minimum),
+    "clamp": lambda p, low, x, high: np.minimum(np.maximum(x, low), high), "select_n": _select_n,
+    "reduce_sum": _reduced(np.sum), "reduce_max": _reduced(np.max), "reduce_min": _reduced(np.min),
+    "reduce_prod": _reduced(np.prod), "reduce_and": _reduced(np.all), "reduce_or": _reduced(np.any),
+    "argmax": _arg(np.argmax), "argmin": _arg(np.argmin), "cumsum": _running(np.cumsum), "cumprod": _running(np.cumprod),
+    "cummax": _running(np.maximum.accumulate), "cummin": _running(np.minimum.accumulate), "dot_general": _dot_general,
+    "broadcast_in_dim": _broadcast_in_dim, "reshape": _reshape,
+    "transpose": lambda p, x: np.transpose(x, p["permutation"]), "squeeze": lambda p, x: np.squeeze(x, tuple(p["dimensions"])),
+    "expand_dims": lambda p, x: np.expand_dims(x, tuple(p["dimensions"])), "slice": _slice,
+    "rev": lambda p, x: np.flip(x, tuple(p["dimensions"])), "copy": lambda p, x: x, "copy_p": lambda p, x: x,
+    "stop_gradient": lambda p, x: x, "concatenate": lambda p, *xs: np.concatenate(xs, p["dimension"]),
+    "stack": lambda p, *xs: np.stack(xs, p["axis"]), "unstack": lambda p, x: list(np.moveaxis(x, p["axis"], 0)),
+    "split": lambda p, x: np.split(x, np.cumsum(p["sizes"])[:-1], p["axis"]),
+    "iota": lambda p: np.asarray(np.broadcast_to(np.arange(p["shape"][p["dimension"]], dtype=p["dtype"]).reshape(
+        [-1 if a == p["dimension"] else 1 for a in range(len(p["shape"]))]), p["shape"])),
+}  # fmt: skip

@@ -1,0 +1,156 @@
+"""What a rule or its case promises beyond the formula: linearity, exact values, bytes kept, a second derivative."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from jax.extend.core import Literal
+
+from backproplab.harness.compare import Difference
+from backproplab.harness.error_rules import executed, lifted
+from backproplab.harness.point import Point
+from backproplab.harness.programs import pair
+from backproplab.harness.strip import strip
+from backproplab.harness.verdict import Check
+
+
+def linearity_checks(p: Point, seed: int) -> Iterator[Check]:
+    """A zero cotangent yields zeros, a doubled one the double. What is linear in nothing else is right for one cotangent."""
+    cotangents = p.cotangents("random", seed)
+    zero = p.gradients(p.cotangents("zeros", seed))
+    once = p.roundings(cotangents)[len(p.outputs) :]
+    twice = p.gradients([2 * c for c in cotangents])
+    for label, at_zero, one, two in zip(p.view.labels, zero, once, twice):
+        at_zero = np.asarray(at_zero, np.float64) if not np.iscomplexobj(at_zero) else at_zero
+        if np.any(at_zero != 0) and np.isfinite(one.exact).all():
+            ignored = np.array_equal(np.asarray(two, one.got.dtype), one.got)
+            cause = "the incoming cotangent is ignored" if ignored else "the rule is not linear in the cotangent"
+            largest = float(np.nanmax(np.abs(at_zero))) if not np.isnan(at_zero).all() else float("nan")
+            yield Check("linearity", "fail", label, error=largest, bound=0.0,
+                        cause=f"{cause}: the gradient of {label} is {largest:.3g} for a cotangent of zeros")  # fmt: skip
+        doubled = Difference(np.asarray(two, one.got.dtype), 2 * one.got, 4 * one.bound)
+        if np.isfinite(one.got).all() and doubled.wrong.any():
+            index = doubled.worst
+            yield Check("linearity", "fail", label, float(doubled.error[index]), float(doubled.bound[index]),
+                        cause=f"the rule is not linear in the cotangent: doubling it does not double the gradient of {label}")  # fmt: skip
+    yield Check("linearity", "pass")
+
+
+def expectation_checks(p: Point) -> Iterator[Check]:
+    """The gradients that the case writes out, for a cotangent of ones."""
+    if p.case.expect is None:
+        return
+    expected = jax.tree.leaves(p.case.expect)
+    if len(expected) != len(p.view.diff):
+        cause = f"the case expects {len(expected)} gradients, the function has {len(p.view.diff)}"
+        yield Check("expected", "fail", cause=cause)
+        return
+    ones = p.cotangents("ones", 0)
+    _, errors = p.pair.analyse_rule(p.inputs(ones), executed(p.matmul))
+    got = p.gradients(ones)
+    for label, g, want, error in zip(p.view.labels, got, expected, errors[len(p.outputs) :]):
+        want = np.broadcast_to(np.asarray(want, np.float64), np.shape(g))
+        # the number on the page has been rounded once
+        d = Difference(np.asarray(g, np.float64), want, np.asarray(error) + 2.0**-52 * np.abs(want))
+        if d.wrong.any() or np.isnan(d.got).any():
+            i = d.worst
+            cause = f"the gradient of {label} at {list(i)} is {d.got[i]:.9g}; the case expects {want[i]:.9g}"
+            yield Check("expected", "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
+        else:
+            yield Check("expected", "pass", label, *_worst(d))
+
+
+def _worst(d: Difference) -> tuple[float, float]:
+    return (float(d.error[d.worst]), float(d.bound[d.worst])) if d.got.size else (0.0, 0.0)
+
+
+def residual_bytes(p: Point) -> tuple[int, int]:
+    """Bytes that cross from the forward to the backward pass: by the rule, and by autodiff of the stripped function."""
+    call = p.view.call(p.case.fn)
+    with jax.enable_x64(p.wide):
+        return p.once("residual bytes", lambda: (_kept(call, p), _kept(strip(call), p)))
+
+
+def _kept(call, p: Point) -> int:
+    """Distinct arrays that the pull-back holds; what is a constant of the program is not kept."""
+    try:
+        jaxpr = jax.make_jaxpr(lambda diff, rest: jax.vjp(lambda d: call(d, rest), diff)[1])(p.view.diff, p.view.rest)
+    except Exception:  # not differentiable by autodiff: nothing to compare with
+        return 0
+    constants = set(jaxpr.jaxpr.constvars)
+    arrays = {v: v.aval for v in jaxpr.jaxpr.outvars if not isinstance(v, Literal) and v not in constants}
+    return sum(int(np.prod(a.shape, dtype=int)) * _itemsize(a.dtype) for a in arrays.values())
+
+
+def _itemsize(dtype) -> int:
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+        return 8
+    return np.dtype(dtype).itemsize
+
+
+def residual_checks(p: Point) -> Iterator[Check]:
+    """Not more than the case allows."""
+    allowed = p.case.residual_bytes
+    if allowed is None:
+        return
+    limit = allowed(*p.args) if callable(allowed) else allowed
+    kept = residual_bytes(p)[0]
+    if kept <= limit:
+        yield Check("residual bytes", "pass", error=float(kept), bound=float(limit))
+    else:
+        cause = f"the forward pass keeps {kept} bytes, the case allows {limit}"
+        yield Check("residual bytes", "fail", error=float(kept), bound=float(limit), cause=cause)
+
+
+def second_order_checks(p: Point, seed: int) -> Iterator[Check]:
+    """Where a second derivative is promised: reverse over reverse, as a formula, against autodiff twice."""
+    if p.case.order < 2:
+        return
+    count, rest = len(p.view.diff), len(p.view.rest)
+    generator = np.random.default_rng([seed, 2])
+    probes = [generator.normal(size=np.shape(x)).astype(x.dtype) for x in p.view.diff]
+    cotangents = p.cotangents("random", seed)
+
+    def twice(call):
+        def run(inputs):
+            diff, others, c, v = (
+                inputs[:count],
+                inputs[count : count + rest],
+                inputs[count + rest : -count],
+                inputs[-count:],
+            )
+
+            def gradient(diff, c):
+                return jax.vjp(lambda d: call(d, others), diff)[1](list(c))[0]
+
+            return jax.tree.leaves(jax.vjp(gradient, diff, c)[1](list(v)))
+
+        return run
+
+    call = p.view.call(p.case.fn)
+    inputs = [*p.view.diff, *p.view.rest, *cotangents, *probes]
+    try:
+        oracle = strip(p.view.call(p.case.reference or p.case.fn))
+        programs = p.once("second", lambda: pair(twice(call), twice(oracle), inputs, p.wide, p.device))
+        values, errors = programs.analyse_rule(inputs, lifted())
+        exact, exact_errors = programs.analyse_oracle(inputs, lifted())
+    except Exception as error:  # a backward pass that JAX cannot differentiate
+        yield Check("second derivative", "fail", cause=f"promised, but {type(error).__name__}: {str(error)[:200]}")
+        return
+    for label, g, a, e, f in zip(
+        (*p.view.labels, *["the cotangent"] * len(cotangents)), values, exact, errors, exact_errors
+    ):
+        d = Difference(np.asarray(g), np.asarray(a), (np.asarray(e) + np.asarray(f)) * 1.001)
+        if d.wrong.any() or np.isnan(d.got).any():
+            i = d.worst
+            cause = f"the second derivative with respect to {label} is {d.got[i]:.6g} at {list(i)}, right is {d.exact[i]:.6g}"
+            yield Check("second derivative", "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
+        elif np.isfinite(d.bound).all():
+            yield Check("second derivative", "pass", label, *_worst(d), d.resolves)
+        else:
+            yield Check(
+                "second derivative",
+                "inconclusive",
+                label,
+                cause="no error bound: " + ", ".join(sorted(programs.unknown)),
+            )

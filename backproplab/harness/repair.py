@@ -1,0 +1,135 @@
+"""Which single change of a backward pass would make it right: a wrong gradient's mistake by name and line.
+
+Every edit is tried against autodiff at the point that failed, as a formula in float64. One that makes the gradient right
+there is said only if it does so at other points as well, and leaves no gradient wrong that was right. It is a hint:
+several edits may be the same function, and the one found first need not be the one that the author would choose.
+"""
+
+import itertools
+import time
+from dataclasses import replace
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr
+
+from backproplab.harness.backward import rule_of
+from backproplab.harness.compare import Difference
+from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, literals
+from backproplab.harness.error_rules import lifted
+from backproplab.harness.point import Point, point
+from backproplab.harness.rounding import bounded
+
+_SECONDS = 2.0
+_FRESH = 3  # points beside the one that failed, of which two at least must be to be had
+_RESOLVES = 1e-6  # a bound wider than this share of the gradient confirms nothing
+_AGREE = 1e-9  # and then entries must agree to this share of the largest
+_JITTER = 0.1
+
+
+def hint(p: Point, label: str, seed: int, seconds: float = _SECONDS) -> str | None:
+    """One sentence: the change that makes the gradient of the argument `label` right; None if no single edit does.
+
+    p: a point at which that gradient is wrong. Searches for `seconds` at most; never raises.
+    """
+    try:
+        found = _search(p, p.view.labels.index(label), seed, time.monotonic() + seconds)
+    except Exception:  # a hint is an extra: a rule that the search cannot read has its verdict without one
+        return None
+    if found is None:
+        return None
+    edit, everything = found
+    right = "the rule" if everything else f"the gradient of {label}"
+    return f"changing `{edit.operation}` at {edit.where} {edit.words} makes {right} right"
+
+
+def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool] | None:
+    """The first edit that makes all gradients right, or else the first that makes this one right; and which it is."""
+    rule = rule_of(p)
+    output = rule.leaves[leaf]
+    if output is None:
+        return None
+    failing = _Witness(p, p.cotangents("random", seed))
+    numbers = literals(rule.forward) | literals(p.pair.jaxprs[1])
+    witnesses: list[_Witness] = []
+    partial = None
+    everywhere = edits(rule.backward, REPAIRS, numbers, output)
+    for edit in itertools.chain(edits_of_inputs(rule.backward, output), everywhere):
+        if time.monotonic() > deadline:
+            break
+        edited = edit.change()
+        if not failing.nearly(rule.program(edited, leaf), leaf):
+            continue
+        witnesses = witnesses or [failing, *_fresh(p, seed)]
+        if len(witnesses) < _FRESH:
+            return None  # the function is not defined at enough points to confirm anything
+        right = [w.right(rule.program(edited)) for w in witnesses]
+        before = [w.right(rule.program()) for w in witnesses]
+        spared = all(now or not then for a, b in zip(right, before) for now, then in zip(a, b))
+        if spared and all(map(all, right)):
+            return edit, True
+        if spared and partial is None and all(each[leaf] for each in right):
+            partial = edit, False
+    return partial
+
+
+class _Witness:
+    """A point with a cotangent, and what autodiff says there."""
+
+    def __init__(self, p: Point, cotangents: list[np.ndarray]):
+        self.inputs = p.inputs(cotangents)
+        exact, errors = p.pair.analyse_oracle(self.inputs, lifted())
+        count = len(p.outputs)
+        self.exact, self.errors = exact[count:], errors[count:]
+        self.defined = all(np.isfinite(a).all() for a in exact)
+
+    def nearly(self, program: ClosedJaxpr, leaf: int) -> bool:
+        """Whether a program of one gradient comes so near that a closer look is worth it."""
+        (value,), _ = self._run(program)
+        return _agree(np.broadcast_to(value, np.shape(self.exact[leaf])), self.exact[leaf])
+
+    def right(self, program: ClosedJaxpr) -> list[bool]:
+        """Per gradient, whether rounding explains the difference."""
+        found = []
+        for value, error, exact, own in zip(*self._run(program), self.exact, self.errors):
+            d = Difference(np.broadcast_to(value, np.shape(exact)), np.asarray(exact), 1.001 * (error + own))
+            decides = d.resolves <= _RESOLVES or d.scale == 0
+            found.append(not d.wrong.any() if decides else _agree(d.got, d.exact))
+        return found
+
+    def _run(self, program):
+        with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+            return bounded(program, set())(self.inputs, lifted())[:2]
+
+
+def _agree(got, exact) -> bool:
+    with np.errstate(invalid="ignore"):
+        return bool(np.all(np.abs(got - exact) <= _AGREE * np.max(np.abs(exact), initial=0.0)))
+
+
+def _fresh(p: Point, seed: int) -> list[_Witness]:
+    """Other points of the case: drawn anew, moved a little within the domain, with cotangents of their own."""
+    found = []
+    for other in range(seed + 1, seed + 1 + 2 * _FRESH):
+        q = point(p.case, other, p.dtype, p.device, p.matmul)
+        generator = np.random.default_rng([other, 11])
+        domains = [p.case.domain.get(position) for position in p.view.positions]
+        moved = [_moved(x, domain, generator) for x, domain in zip(q.view.diff, domains)]
+        witness = _Witness(replace(q, view=replace(q.view, diff=moved)), q.cotangents("random", other))
+        if witness.defined and len(found) < _FRESH:
+            found.append(witness)
+    return found
+
+
+def _moved(x, domain, generator):
+    """Each entry changed by about a tenth of itself and of the largest; a thousandth of itself where no more is legal."""
+    wide = np.asarray(x, np.float64)
+    size = np.max(np.abs(wide), initial=0.0, where=np.isfinite(wide))
+    moved = wide * (1 + _JITTER * generator.normal(size=wide.shape)) + _JITTER * size * generator.normal(
+        size=wide.shape
+    )
+    if domain == "fixed":
+        moved = wide * (1 + 1e-3 * generator.normal(size=wide.shape))
+    elif domain is not None:
+        moved = np.where((domain[0] < moved) & (moved < domain[1]), moved, wide)
+    return moved.astype(x.dtype)

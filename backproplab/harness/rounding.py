@@ -1,0 +1,161 @@
+"""How far rounding alone can move each number that a program computes: running error analysis of a jaxpr.
+
+The program is interpreted in float64. Beside every value runs a bound on the distance between what the program yields
+when its operations are rounded and what exact arithmetic would yield (Wilkinson; Higham, Accuracy and Stability of
+Numerical Algorithms, ch. 3). Two programs that are the same function may then differ by the sum of their bounds and no
+more, whatever the order of their sums: the tolerance of a comparison is computed, not chosen.
+
+Casts to lower precision inside the program are part of the rounding, not of the value: the values are those of the
+same program in float64 throughout. Where a comparison could come out differently within the bounds, both outcomes are
+counted. A primitive that `error_rules` does not know has an unbounded error, and is named.
+
+The device flushes numbers below the smallest normal one to 0 already when it reads them: such an input is off by itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from backproplab.harness import error_rules
+from backproplab.harness.control import CONTROL
+from backproplab.harness.error_rules import UNBOUNDED, Bounded, Machine, is_float, is_inexact, widest
+from backproplab.harness.strip import forward_body
+
+# Where a primitive that just runs another program keeps it.
+BODY = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr",
+         "checkpoint": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_lin": "jaxpr", "custom_vmap_call": "call",
+    "eval_jaxpr": "call_jaxpr", "composite": "jaxpr"}  # fmt: skip
+
+
+class Analysis(NamedTuple):
+    """What the interpretation of one program yields, one entry per output leaf."""
+
+    values: list
+    errors: list
+    branches: Any  # a number that is the same wherever every comparison in the program comes out the same
+
+
+def bounded(closed: ClosedJaxpr, unknown: set[str]) -> Callable[[Sequence, Machine], Analysis]:
+    """The program `closed` as a function of its (exact) inputs and a machine.
+
+    With a machine whose `xp` is jax.numpy the function is traceable, to be jitted; with numpy it runs as it stands.
+    Call it with x64 enabled. Names of primitives without a rule are added to `unknown`.
+    """
+
+    def analyse(inputs: Sequence, machine: Machine) -> Analysis:
+        interpreter = _Interpreter(machine, unknown)
+        consts = [interpreter.constant(c, c) for c in closed.consts]
+        with np.errstate(all="ignore"):
+            given = [interpreter.given(x, v.aval) for x, v in zip(inputs, closed.jaxpr.invars)]
+            outputs = interpreter.run(closed.jaxpr, consts, given)
+        errors = [error_rules.error_array(out, machine.xp) + interpreter.flushed for out in outputs]
+        errors = [machine.xp.where(machine.xp.isnan(e), np.inf, e) for e in errors]
+        return Analysis([out.value for out in outputs], errors, interpreter.branches)
+
+    return analyse
+
+
+def is_short(number: np.ndarray, roundoff: float) -> bool:
+    """Whether half of a dtype's digits suffice to write the numbers: then nothing was rounded when they were stored."""
+    significand = np.frexp(number)[0]
+    unit = 2.0 ** round(np.log2(roundoff) / 2)
+    return bool(np.all(~np.isfinite(number) | (significand == np.round(significand / unit) * unit)))
+
+
+class _Interpreter:
+    """Walks equations. Holds the machine, and adds up the outcomes of the comparisons it passes.
+
+    flushed: inf if an input is below the smallest normal number, where the analysis is compiled.
+    """
+
+    def __init__(self, machine: Machine, unknown: set[str]):
+        self.machine = machine
+        self.xp = machine.xp
+        self.unknown = unknown
+        self.branches = 0.0
+        self.flushed: Any = 0.0
+
+    def given(self, x, typed: Any) -> Bounded:
+        """An input: exact, unless it is too small for the dtype it is given in."""
+        if not is_inexact(x):
+            return Bounded(x, None)
+        value = self.xp.asarray(x, widest(x))
+        if not is_float(typed) or str(typed.dtype) not in self.machine.smallest:
+            return Bounded(value, None)
+        tiny = (value != 0) & (self.xp.abs(value) < self.machine.smallest[str(typed.dtype)])
+        if self.xp is np:
+            return Bounded(value, np.where(tiny, np.abs(value), 0.0) if tiny.any() else None)
+        # an array of errors for each input, nearly always 0, would make the compiled analysis twice as long
+        self.flushed = self.flushed + self.xp.where(self.xp.any(tiny), np.inf, 0.0)
+        return Bounded(value, None)
+
+    def constant(self, value: Any, typed: Any) -> Bounded:
+        """A literal or a captured array: rounded once to the dtype of `typed`, unless so short that it was exact."""
+        if not is_inexact(typed):
+            return Bounded(value, None)
+        if not is_float(typed):
+            number = np.asarray(value, np.complex128)
+            return Bounded(
+                self.xp.asarray(number), self.xp.asarray(abs(number) * error_rules.storage_roundoff(typed.dtype))
+            )
+        number = np.asarray(value, np.float64)
+        roundoff = error_rules.storage_roundoff(typed.dtype)
+        if is_short(number, roundoff):
+            return Bounded(self.xp.asarray(number), None)
+        return Bounded(self.xp.asarray(number), self.xp.asarray(np.abs(number) * roundoff))
+
+    def run(self, jaxpr: Jaxpr, consts: Sequence[Bounded], inputs: Sequence[Bounded]) -> list[Bounded]:
+        env: dict[Any, Bounded] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
+        last_use = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in eqn.invars if not isinstance(v, Literal)}
+        kept = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
+        read = lambda v: self.constant(v.val, v.aval) if isinstance(v, Literal) else env[v]
+        for i, eqn in enumerate(jaxpr.eqns):
+            env.update(zip(eqn.outvars, self.equation(eqn, [read(v) for v in eqn.invars])))
+            for v in set(v for v in eqn.invars if not isinstance(v, Literal)):
+                if last_use[v] == i and v not in kept:  # free what no later equation reads
+                    del env[v]
+        return [read(v) for v in jaxpr.outvars]
+
+    def equation(self, eqn: Any, inputs: list[Bounded]) -> list[Bounded]:
+        name = eqn.primitive.name
+        body = forward_body(eqn) or (eqn.params.get(BODY[name]) if name in BODY else None)
+        if body is not None:
+            return self.call(body, inputs)
+        outputs = CONTROL[name](self, eqn, inputs) if name in CONTROL else None
+        if outputs is None:
+            outputs = (error_rules.rule_for(eqn) or error_rules.unbounded)(eqn, inputs, self.machine)
+        if any(out.error is UNBOUNDED for out in outputs):
+            self.unknown.add(name)
+            outputs = [self.nothing_known(out) if out.error is UNBOUNDED else out for out in outputs]
+        outputs = [out if out.error is None else self.known(out) for out in outputs]
+        if name in error_rules.BRANCHING:
+            self.branches = self.branches + error_rules.outcome(eqn, inputs, outputs, self.xp)
+        return outputs
+
+    def known(self, x: Bounded) -> Bounded:
+        """A bound that is not a number, inf - inf or 0 inf, says nothing: inf."""
+        nan = self.xp.isnan(x.error)
+        if self.xp is np and not nan.any():
+            return x
+        return Bounded(x.value, self.xp.where(nan, np.inf, x.error))
+
+    def nothing_known(self, x: Bounded) -> Bounded:
+        return Bounded(x.value, self.xp.full(np.shape(x.value), np.inf))
+
+    def call(self, body: ClosedJaxpr | Jaxpr, inputs: Sequence[Bounded]) -> list[Bounded]:
+        if isinstance(body, ClosedJaxpr):
+            return self.run(body.jaxpr, [self.constant(c, c) for c in body.consts], inputs)
+        return self.run(body, [], inputs)
+
+    def inside(self, body, inputs) -> tuple[list[Bounded], Any]:
+        """A body run in a loop or branch: its outputs, and what its comparisons add up to, apart from `branches`."""
+        before, self.branches = self.branches, 0.0
+        outputs = [self.full(out) for out in self.call(body, inputs)]
+        inner, self.branches = self.branches, before
+        return outputs, self.xp.asarray(inner, np.float64)
+
+    def full(self, x: Bounded) -> Bounded:
+        """With an error array in place of the None that stands for exact: loops need one form throughout."""
+        return Bounded(self.xp.asarray(x.value), error_rules.error_array(x, self.xp))

@@ -1,0 +1,117 @@
+"""One case, one verdict. `verify` reads as the list of its checks."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from backproplab.case import BUILT_IN_DTYPES, DTYPES, Case, function_name, module_of
+from backproplab.harness import autodiff, contract, explore, inside, numerical, promises, transforms
+from backproplab.harness.platform import matmul_roundoff
+from backproplab.harness.point import Point, point
+from backproplab.harness.repair import hint
+from backproplab.harness.shrink import reproducer
+from backproplab.harness.strip import count_rules
+from backproplab.harness.verdict import Check, Verdict
+from backproplab.harness.view import NothingToDifferentiate, view
+
+
+def verify(case_or_fn: Case | Callable, *args: Any, seed: int = 0, under: Any = None, **fields: Any) -> Verdict:
+    """Judges the hand-written gradient of one function at one point.
+
+    case_or_fn: a `Case`, or any JAX function followed by its arguments (arrays, samplers, pytrees of them).
+    seed: of the samplers and of the random cotangents; a verdict is the same for the same seed.
+    under: the `jax.Device` that the rule runs on; default: JAX's first device. Oracles run on the CPU in float64.
+    fields: any field of `Case`.
+
+    An exception of the function under test becomes a failing check that quotes it.
+    Raises NothingToDifferentiate, a ValueError, if no argument is floating.
+    """
+    case = replace(case_or_fn, **fields) if isinstance(case_or_fn, Case) else Case(case_or_fn, args, **fields)
+    device = under or jax.devices()[0]
+    began = time.perf_counter()
+    checks: list[Check] = []
+    notes: list[str] = []
+    kept = None
+    try:
+        for i, dtype in enumerate(dtypes_of(case)):
+            checks += _contract(case, seed, dtype)
+            p = point(case, seed, dtype, device, matmul_roundoff(device))
+            if i == 0:
+                kept = promises.residual_bytes(p)
+                notes += _nothing_by_hand(p)
+            for check in _checks(p, seed, widest=i == 0, notes=notes):
+                checks.append(check)
+            if _wrong_formula(checks):
+                break
+    except NothingToDifferentiate:
+        raise
+    except Exception as error:  # whatever the function under test raises is its verdict
+        checks.append(Check("runs", "fail", cause=_quoted(error)))
+    seconds = time.perf_counter() - began
+    return Verdict(function_name(case.fn), case.name, tuple(checks), seed, kept, tuple(notes), seconds)
+
+
+def _contract(case: Case, seed: int, dtype: str) -> list[Check]:
+    """Asked before anything is compiled: what JAX refuses is named here with its argument and its line."""
+    args = case.arguments(seed, dtype)
+    view(case, args)  # raises NothingToDifferentiate
+    return contract.contract_checks(case.fn, args, f"contract {dtype}")
+
+
+def _checks(p: Point, seed: int, widest: bool, notes: list[str]) -> Iterator[Check]:
+    """All questions asked at one dtype; those that do not depend on it only at the first, which is the widest."""
+    given = inside.with_culprits(p, list(autodiff.formula_checks(p, seed, notes)), seed)
+    yield from given
+    if widest:
+        differences = list(numerical.difference_checks(p, seed, notes))
+        yield from differences
+        yield from promises.linearity_checks(p, seed)
+        yield from promises.expectation_checks(p)
+        yield from promises.residual_checks(p)
+        yield from promises.second_order_checks(p, seed)
+    if _wrong_formula(given):
+        notes += _help(p, given, seed)
+        return
+    if widest:
+        if not p.case.name:
+            yield from explore.other_points(p, seed, notes, differences_apply=bool(differences))
+            yield from explore.other_shapes(p, seed, notes)
+        yield from transforms.transform_checks(p, seed)
+    yield from autodiff.arithmetic_checks(p, seed)
+
+
+def _help(p: Point, checks: list[Check], seed: int) -> list[str]:
+    """For the first wrong gradient: the single change of the rule that would make it right, and a small call that shows it."""
+    wrong = next((check.argument for check in checks if check.status == "fail" and check.argument), None)
+    if wrong is None:
+        return []
+    found = {"hint": hint(p, wrong, seed), "reproduce": reproducer(p, wrong, seed)}
+    return [f"{name}: {text}" for name, text in found.items() if text]
+
+
+def _wrong_formula(checks: list[Check]) -> bool:
+    """Then it is wrong in every dtype and under every transformation, and these need not be asked."""
+    return any(check.status == "fail" and check.name.startswith(autodiff.FORMULA) for check in checks)
+
+
+def dtypes_of(case: Case) -> tuple[str, ...]:
+    """The case's dtypes, or the default: built-in functions are held to bfloat16 as well."""
+    if case.dtypes is not None:
+        return case.dtypes
+    return BUILT_IN_DTYPES if module_of(case.fn)[0] == "backproplab" else DTYPES
+
+
+def _nothing_by_hand(p: Point) -> list[str]:
+    def count():
+        with jax.enable_x64(p.wide):
+            return count_rules(jax.make_jaxpr(p.view.call(p.case.fn))(p.view.diff, p.view.rest))
+
+    return [] if p.once("rules", count) else ["no hand-written rule was found: this verifies JAX's own gradient"]
+
+
+def _quoted(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"

@@ -1,0 +1,200 @@
+"""From a wrong gradient to its cause: each known mistake is named in words, and nothing is named that is not so."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from by_hand import by_hand
+
+from backproplab import verify
+from backproplab.harness import explore
+from backproplab.harness.diagnosis import diagnose, numbers_in_play
+
+random = np.random.default_rng(0)
+RIGHT = random.normal(size=(4, 4))
+LINE = random.normal(size=5)
+SIZES = {4.0: "the size of axis 0 of x", 7.0: "the number of ones in mask"}
+
+
+def words(got, right=RIGHT, sizes=SIZES, others=None, per_example=None):
+    got = np.asarray(got, float)
+    with np.errstate(invalid="ignore"):
+        wrong = ~(np.abs(got - right) <= 1e-12)
+    return diagnose("w", got, right, wrong, sizes, others or {}, per_example)
+
+
+def changed(index, value):
+    got = RIGHT.copy()
+    got[index] = value
+    return got
+
+
+def scaled(axis, factors):
+    shape = [1, 1]
+    shape[axis] = len(factors)
+    return RIGHT * np.reshape(factors, shape)
+
+
+SENTENCES = {
+    "the gradient of w has the wrong sign": -RIGHT,
+    "is zero everywhere (None, dropped or stopped)": 0 * RIGHT,
+    "is 0.25 times the right one = 1/4 (the size of axis 0 of x): a mean where the sum is right": RIGHT / 4,
+    "is 4 times the right one = 4 (the size of axis 0 of x): a sum where the mean is right": RIGHT * 4,
+    "is 1.75 times the right one = 7/4 (the number of ones in mask over the size of axis 0 of x)": RIGHT * 7 / 4,
+    "is 0.03571429 times the right one = 1/(4 x 7)": RIGHT / 28,
+    "is 0.5 times the right one = 1/2": RIGHT / 2,
+    "is 1.1 times the right one;": RIGHT * 1.1,
+    "is 1.000001 times the right one;": RIGHT * 1.000001,
+    "is the transpose of the right one": RIGHT.T,
+    "is minus the transpose of the right one": -RIGHT.T,
+    "is the right one shifted by one along axis 1": np.roll(RIGHT, 1, 1),
+    "is the right one in reverse order along axis 0": RIGHT[::-1],
+    "is nan in 1 of 16 entries where the right one is finite, at index 2 of axis 0 and index 3 (the last) of axis 1": (
+        changed((2, 3), np.nan)
+    ),
+    "is infinite in 1 of 16 entries": changed((2, 3), np.inf),
+    "is zero at index 1 of axis 0": scaled(0, [1, 0, 1, 1]),
+    "is with the wrong sign at index 1, 2 of axis 1": scaled(1, [1, -1, -1, 1]),
+    "is scaled by a factor 0.5 = 1/2 at index 3 of axis 0": scaled(0, [1, 1, 1, 0.5]),
+    "is scaled by factors of its own each at index 0, 3 of axis 0": scaled(0, [3, 1, 1, 0.5]),
+    "has each slice along axis 0 scaled by a factor of its own: a per-row factor": scaled(0, [2, 3, 5, 7]),
+    "is wrong in 1 of 16 entries only, at index 1 of axis 0 and index 2 of axis 1": changed((1, 2), 9.0),
+    "is off by a term constant along axis 1: a mean or sum over that axis is missing": RIGHT
+    + np.array([[0.1], [0.2], [-0.3], [0.4]]),
+    "a constant such as an epsilon differs": RIGHT * (1 + 1e-5 * random.uniform(0.5, 2, (4, 4))),
+    "bfloat16 rounding, or a small term left out": RIGHT * (1 + 2.0**-8 * random.uniform(0.5, 2, (4, 4))),
+    "the gradient of w is wrong in 16 of 16 entries; worst at": random.normal(size=(4, 4)),
+}
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_sentences(sentence):
+    """One mistake, one sentence."""
+    assert sentence in words(SENTENCES[sentence])
+
+
+def test_worst_entry():
+    """Every sentence ends with the entry that is furthest off and what is right there."""
+    assert words(changed((1, 2), 100.0)).endswith(f"worst at [1, 2]: 100, right is {RIGHT[1, 2]:.6g}")
+
+
+def test_nan_is_not_called_wrong_where_the_right_one_is_nan():
+    """Where autodiff is not finite either, the sentence does not say that it is."""
+    right = np.array([np.nan, 1.0])
+    sentence = diagnose("x", np.array([np.nan, 1.0]), right, np.array([True, False]), {}, {}, None)
+    assert sentence.startswith("the gradient of x is nan in 1 of 2 entries;")
+
+
+def test_swapped_cotangents():
+    """The gradient of another argument of the same shape."""
+    assert "is the right gradient of b: two cotangents are swapped" in words(RIGHT**2, others={"b": RIGHT**2})
+
+
+@pytest.mark.parametrize(("which", "name"), [(0, "first"), (-1, "last")])
+def test_missing_batch_sum(which, name):
+    """One example's share stands for the sum over all."""
+    shares = random.normal(size=(6, 5))
+    sentence = words(shares[which], right=shares.sum(0), per_example=lambda i: shares[i])
+    assert f"holds the contribution of the {name} example alone: a sum over the batch is missing" in sentence
+
+
+def test_some_entries():
+    """Where half of the entries or fewer are wrong, what they are times the right ones."""
+    wrong = random.permutation(25).reshape(5, 5) < 6
+    right = random.normal(size=(5, 5))
+    for factor, phrase in ((0.0, "where it is zero"), (-1.0, "where its sign is wrong"), (7.0, "where it is 7 times")):
+        assert phrase in words(np.where(wrong, factor * right, right), right)
+
+
+def test_a_right_gradient_of_zero():
+    """Nothing divides by it, and no factor of it is claimed."""
+    assert words(RIGHT, 0 * RIGHT).startswith("the gradient of w is wrong in 16 of 16 entries; worst at")
+
+
+def test_empty_and_scalar():
+    """Arrays without axes or without entries have sentences too."""
+    assert "has the wrong sign" in words(-2.0, np.array(2.0))
+    assert words(np.zeros((0, 3)), np.zeros((0, 3))).startswith("the gradient of w")
+
+
+def test_numbers_in_play():
+    """Sizes of axes, of whole arrays, and counts of masks, each with what it is; the first name for a number stays."""
+    mask = np.array([[True, False, True], [True, True, True]])
+    found = numbers_in_play(["x", "mask"], [np.zeros((2, 4)), mask])
+    assert found == {
+        2.0: "the size of axis 0 of x",
+        4.0: "the size of axis 1 of x",
+        8.0: "the size of x",
+        3.0: "the size of axis 1 of mask",
+        5.0: "the number of ones in mask",
+        6.0: "the size of mask",
+    }
+    assert numbers_in_play(["x"], [np.array(3.0)]) == {}
+
+
+# --- through verify: the sentence, the argument's path and the line ------------------------------------------------------
+
+
+def affine(p, x):
+    return x @ p["w"] + p["layers"][0]
+
+
+def fwd(p, x):
+    return affine(p, x), (p, x)
+
+
+def bwd_with(change):
+    def bwd(residuals, dy):
+        p, x = residuals
+        dw = x.T @ dy
+        db = dy.sum(0)
+        dx = dy @ p["w"].T
+        dw, db, dx = change(dw, db, dx, dy)
+        return {"w": dw, "layers": [db]}, dx
+
+    return bwd
+
+
+POINT = {"w": random.normal(size=(3, 3)), "layers": [random.normal(size=3)]}, random.normal(size=(5, 3))
+W, B = "p['w']", "p['layers'][0]"
+
+MISTAKES = {
+    "sign": (lambda dw, db, dx, dy: (-dw, db, dx), W, "has the wrong sign"),
+    "1/N": (
+        lambda dw, db, dx, dy: (dw, db / 5, dx),
+        B,
+        "= 1/5 (the size of axis 0 of x): a mean where the sum is right",
+    ),
+    "transpose": (lambda dw, db, dx, dy: (dw.T, db, dx), W, "is the transpose of the right one"),
+    "zero": (lambda dw, db, dx, dy: (dw, db, jnp.zeros_like(dx)), "x", "is zero everywhere"),
+    "some rows": (lambda dw, db, dx, dy: (dw, db, dx.at[1:3].set(0)), "x", "is zero at index 1, 2 of axis 0"),
+    "no sum over the batch": (lambda dw, db, dx, dy: (dw, dy[0], dx), B, "contribution of the first example alone"),
+    "NaN": (lambda dw, db, dx, dy: (dw.at[0, 1].set(jnp.nan), db, dx), W, "is nan in 1 of 9 entries"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_through_verify(monkeypatch, mistake):
+    """The cause in words, the argument with its path, and the line that made the gradient."""
+    for other in ("other_points", "other_shapes"):  # what they find is told in the same words
+        monkeypatch.setattr(explore, other, lambda *args: ())
+    change, argument, phrase = MISTAKES[mistake]
+    verdict = verify(by_hand(affine, bwd_with(change), fwd), *POINT, dtypes=("float64",))
+    assert verdict.status == "fail"
+    assert verdict.argument == argument
+    assert phrase in verdict.cause
+    assert {check.argument for check in verdict.checks if check.name == "autodiff" and check.status == "fail"} == {
+        argument
+    }
+    file, line = verdict.where.split(":")
+    assert file == "test_diagnosis.py"
+    changed_at, right_at = change.__code__.co_firstlineno, bwd_with(change).__code__.co_firstlineno
+    assert int(line) == changed_at or right_at <= int(line) < right_at + 8
+
+
+def test_an_ignored_cotangent(monkeypatch):
+    """Named by the linearity check: no single right gradient could tell."""
+    for other in ("other_points", "other_shapes"):
+        monkeypatch.setattr(explore, other, lambda *args: ())
+    rule = by_hand(lambda x: x**2, lambda args, dy: (2 * args[0],))
+    causes = [check.cause for check in verify(rule, LINE, dtypes=("float64",)).checks if check.status == "fail"]
+    assert any(cause.startswith("the incoming cotangent is ignored: the gradient of x is") for cause in causes)

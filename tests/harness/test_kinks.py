@@ -1,0 +1,103 @@
+"""Which slope at a kink is right: any between the two sides, entry by entry, and none beyond."""
+
+import numpy as np
+import pytest
+
+from backproplab.harness.kinks import judge_kink
+
+AT = [np.array([0.0, 1.0])]
+
+
+def relu_slopes(v, t):
+    """The directional derivative of relu, entry by entry, `t` away from AT along `v`."""
+    return [np.where(AT[0] + t * v[0] > 0, v[0], 0.0)]
+
+
+def judged(slopes, rows, at=AT):
+    """The judgement on the rule whose Jacobian is `rows`."""
+    return judge_kink(slopes, lambda output, entry: [np.array(rows[entry], float)], at, seed=0)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
+def test_between_the_sides(slope):
+    """0, 1 and all between are subgradients of relu at 0, and the words say which was chosen."""
+    kink = judged(relu_slopes, [[slope, 0], [0, 1]])
+    assert kink.admissible
+    assert kink.rows.tolist() == [0]
+    assert f"1 output entry lies on a kink; the rule's slope there lies {slope:.0%} of the way" in kink.words
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1.1, 2.0, np.nan])
+def test_beyond_the_sides(slope):
+    """What lies beyond is wrong, NaN too, and the words hold the numbers."""
+    kink = judged(relu_slopes, [[slope, 0], [0, 1]])
+    assert not kink.admissible
+    assert "at a kink of output entry 0 the slope" in kink.words
+
+
+def test_a_gradient_that_leaks():
+    """The kinked entry must not depend on other inputs: along those nothing is left open."""
+    assert not judged(relu_slopes, [[0.5, 0.01], [0, 1]]).admissible
+
+
+def test_no_kink():
+    """A smooth function has none, however wrong the rule; nor has one whose slope only bends."""
+    smooth = lambda v, t: [2 * (AT[0] + t * v[0]) * v[0]]
+    assert judged(smooth, [[9, 9], [9, 9]]) is None
+    bends = lambda v, t: [np.abs(AT[0] + t * v[0]) * v[0]]
+    assert judged(bends, [[9, 9], [9, 9]]) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "admissible"),
+    [([1, 0], True), ([0, 1], True), ([0.5, 0.5], True), ([1, 1], False), ([0, 0], False), ([1.5, -0.5], False)],
+)
+def test_a_tie(row, admissible):
+    """The maximum of two equal numbers: all to one, or shared, but neither given twice nor to nobody."""
+    at = [np.array([2.0, 2.0])]
+
+    def slopes(v, t):
+        return [v[0][np.argmax(at[0] + t * v[0])][None]]
+
+    assert judged(slopes, [row], at).admissible is admissible
+
+
+def test_entries_of_several_outputs():
+    """Flat indices run over all outputs in turn; the rule is asked for an entry of the output it belongs to."""
+    asked = []
+
+    def slopes(v, t):
+        return [v[0], np.where(AT[0] + t * v[0] > 0, v[0], 0.0)]
+
+    def row_gradient(output, entry):
+        asked.append((output, entry))
+        return [np.array([0.5, 0.0])]
+
+    kink = judge_kink(slopes, row_gradient, AT, seed=0)
+    assert kink.admissible
+    assert kink.rows.tolist() == [2]
+    assert asked == [(1, 0)]
+
+
+def test_many_kinks():
+    """All are found, some are judged."""
+    at = [np.zeros(200)]
+    asked = []
+
+    def row_gradient(output, entry):
+        asked.append(entry)
+        return [np.where(np.arange(200) == entry, 1.0, 0.0)]
+
+    kink = judge_kink(lambda v, t: [np.where(t * v[0] > 0, v[0], 0.0)], row_gradient, at, seed=0)
+    assert kink.admissible
+    assert len(kink.rows) == 200
+    assert 32 <= len(asked) <= 128
+
+
+@pytest.mark.parametrize(("slope", "admissible"), [(1.0, True), (0.0, False), (0.5, False)])
+def test_a_seam(slope, admissible):
+    """Where both sides have the slope 1 and the formula at the point itself has 0, only 1 is right."""
+    seam = lambda v, t: [np.where(AT[0] + t * v[0] == 0, 0.0, v[0])]
+    kink = judged(seam, [[slope, 0], [0, 1]])
+    assert kink.rows.tolist() == [0]
+    assert kink.admissible is admissible

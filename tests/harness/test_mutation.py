@@ -1,0 +1,58 @@
+"""Planted bugs: cases that look closely catch them, cases that do not are told which they let pass."""
+
+import jax.numpy as jnp
+import pytest
+from rules import affine, softmax, with_rule
+
+from backproplab import Case, layers, normal
+from backproplab.case import full
+from backproplab.harness.mutation import WrongRule, mutate, mutations
+
+right = with_rule(affine, lambda x, w, b, dy: (dy @ w.T, x.T @ dy, dy.sum(0)))
+
+
+def test_random_numbers_catch_every_bug_in_a_product():
+    """A generic point tells every edit of a polynomial rule from the rule."""
+    found = mutate(Case(right, (normal(4, 5), normal(5, 3), normal(3))))
+    assert found.score == 1 and len(found.mutants) > 5
+
+
+def test_a_blind_case_is_told_what_it_misses():
+    """Where x is 0, whatever is done to its product with dy goes unseen; the report names operation, line and change."""
+    found = mutate(Case(right, (full(0.0, 4, 5), normal(5, 3), normal(3)), name="x is zero"))
+    missed = found.having("missed")
+    assert missed and found.score is not None and found.score < 0.95
+    assert all(mutant.operation and "rules.py:" not in mutant.by and ".py:" in mutant.where for mutant in missed)
+    assert "missed: " in str(found)
+    assert found.to_dict()["score"] == found.score
+
+
+def test_what_is_the_same_function_is_left_out():
+    """y (dy - sum(dy y)) with its operands exchanged is the same: no case could catch it, and none is blamed."""
+    rule = with_rule(softmax, lambda x, dy: (softmax(x) * (dy - jnp.sum(dy * softmax(x), -1, keepdims=True)),))
+    found = mutate(Case(rule, (normal(3, 4),)))
+    assert found.score == 1
+
+
+def test_a_wrong_rule_is_refused():
+    """Its own mending would count as a bug that its cases let pass."""
+    wrong = with_rule(affine, lambda x, w, b, dy: (dy @ w.T, x.T @ dy / 4, dy.sum(0)))
+    with pytest.raises(WrongRule, match="does not pass `autodiff`"):
+        mutate(Case(wrong, (normal(4, 5), normal(5, 3), normal(3))))
+
+
+def test_functions_without_a_rule_are_passed_over():
+    """There is nothing to plant a bug in."""
+    assert list(mutations([Case(jnp.tanh, (normal(3),)), Case(lambda x: right(x, x.T, x[0]), (normal(3, 3),))])) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "room",
+    [room for room in vars(layers).values() if hasattr(room, "CASES")],
+    ids=lambda room: room.__name__.split(".")[-1],
+)
+def test_every_page_catches_nineteen_of_twenty(room):
+    """The cases on a page see bugs in its rule."""
+    weak = [str(found) for found in mutations(room.CASES) if found.score is not None and found.score < 0.95]
+    assert not weak, "\n".join(weak)

@@ -1,0 +1,59 @@
+"""Other points: inside the domain, of the same types, and what they are for is among them."""
+
+import jax
+import numpy as np
+
+from backproplab import Case, normal
+from backproplab.case import booleans, integers, uniform
+from backproplab.harness.neighbours import neighbours
+from backproplab.harness.point import point
+
+
+def around(fn, *args, **fields):
+    p = point(Case(fn, args, **fields), 0, "float64", jax.devices("cpu")[0], 0.0)
+    return p, list(neighbours(p, 0))
+
+
+def test_signs_zeros_ties_scales_and_infinities():
+    """The places where real bugs live."""
+    _, found = around(lambda x: x * x, normal(4, 5))
+    points = [n.diff[0] for n in found]
+    assert any(np.all(x == 0) for x in points)
+    assert any(0 < np.sum(x == 0) < x.size for x in points)
+    assert any(np.all(x == x.flat[0]) and x.flat[0] != 0 for x in points)
+    assert any(np.all(x[:, :1] == x) and len(np.unique(x)) > 1 for x in points)
+    assert {np.sign(np.min(x)) for x in points if np.all(x > 0) or np.all(x < 0)} == {-1, 1}
+    sizes = [np.max(np.abs(x[np.isfinite(x)])) for x in points]
+    assert min(s for s in sizes if s) < 1e-5 and max(sizes) > 1e3
+    assert any(np.isneginf(x).sum() == 1 for x in points) and any(np.isposinf(x).sum() == 1 for x in points)
+
+
+def test_an_interval_is_kept():
+    """Probabilities stay probabilities."""
+    _, found = around(lambda p: p * (1 - p), uniform(0.1, 0.9, 6), domain={0: (0.0, 1.0)})
+    assert found
+    for n in found:
+        assert np.all((n.diff[0] > 0) & (n.diff[0] < 1)), n.words
+
+
+def test_what_is_fixed_is_not_moved():
+    """A positive definite matrix scaled by random signs is none."""
+    a = np.eye(3)
+    _, found = around(lambda a, x: a @ x, a, normal(3), domain={0: "fixed"})
+    assert found and all(np.array_equal(n.diff[0], a) for n in found)
+
+
+def test_masks_and_whole_numbers():
+    """All true, all false, inverted; all the smallest, all the largest, reversed; never outside what was given."""
+    _, found = around(lambda x, mask, ids: x[ids] * mask, normal(7), booleans(4), integers(0, 7, 4))
+    masks, ids = zip(*[n.rest for n in found])
+    assert any(m.all() for m in masks) and any(not m.any() for m in masks)
+    assert all(i.min() >= 0 and i.max() < 7 for i in ids)
+    assert sum(len(np.unique(i)) == 1 for i in ids) >= 2
+
+
+def test_types_stay():
+    """The compiled program serves every neighbour."""
+    p, found = around(lambda x, y: x * y.sum(), normal(3), normal(2, 2))
+    for n in found:
+        assert [(x.shape, x.dtype) for x in n.diff] == [(x.shape, x.dtype) for x in p.view.diff], n.words

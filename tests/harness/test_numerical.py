@@ -1,0 +1,117 @@
+"""Finite differences beside a rule: when they are asked, where they sample, and whose side they take."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from by_hand import at, by_hand, square
+
+from backproplab.harness import numerical
+from backproplab.harness.numerical import agrees_with_differences, difference_checks
+
+X = np.array([0.5, -1.25, 2.0])
+
+sine = lambda factor: by_hand(jnp.sin, lambda x, dy: (factor * jnp.cos(x[0]) * dy,))
+rounded = by_hand(lambda x: jnp.round(x), lambda _, dy: (dy,))
+
+
+def asked(p):
+    """The checks and the notes."""
+    notes = []
+    return list(difference_checks(p, 0, notes)), notes
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_a_right_rule(dtype):
+    """Passes within the bar, in few digits too: it is the formula that is compared, not its arithmetic."""
+    (check,), notes = asked(at(sine(1.0), X, dtype=dtype))
+    assert (check.name, check.status, notes) == ("differences", "pass", [])
+    assert check.error <= check.bound
+    assert check.resolves < 1e-9
+
+
+def test_a_wrong_rule():
+    """A part in a million is enough for a note; the verdict is left to the exact oracle."""
+    checks, notes = asked(at(sine(1.000001), X))
+    assert checks == []
+    assert notes[0].startswith("finite differences disagree: ")
+
+
+def test_several_arguments_and_outputs():
+    """All of them are moved together, and all outputs weighed by their cotangents."""
+    rule = by_hand(
+        lambda p, x: (p["w"] * x, jnp.sum(p["b"])),
+        lambda args, dy: (
+            {"w": dy[0] * args[1], "b": jnp.full_like(args[0]["b"], dy[1])},
+            dy[0] * args[0]["w"],
+        ),
+    )
+    (check,), notes = asked(at(rule, {"w": X, "b": X}, X[::-1].copy()))
+    assert (check.status, notes) == ("pass", [])
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        at(rounded, X, by_design=True, reference=lambda x: x),
+        at(sine(1.0), X, kink=True),
+        at(jnp.sin, X + 1j),
+        at(square(lambda x, dy: dy * jnp.nan), X),
+    ],
+    ids=["by design", "kink", "complex", "nan"],
+)
+def test_when_they_are_not_asked(p):
+    """A declared gradient, a declared kink, complex numbers, and a gradient that is no number."""
+    assert asked(p) == ([], [])
+
+
+def test_at_a_kink():
+    """They are of no use there, and say so."""
+    checks, notes = asked(at(jnp.abs, np.array([0.0, 1.0])))
+    assert checks == []
+    assert "no step stays on one branch" in notes[0]
+
+
+@pytest.mark.parametrize("domain", [(0.0, np.inf), (0.0, 2.0)])
+def test_the_domain_is_kept(monkeypatch, domain):
+    """Next to the edge of log's domain no sample crosses it, and the slope is found all the same."""
+    seen = []
+    keep = numerical.slope
+
+    def slope(line, largest):
+        def watched(t):
+            seen.append(line(t))
+            return seen[-1]
+
+        return keep(watched, largest)
+
+    monkeypatch.setattr(numerical, "slope", slope)
+    x = np.array([1e-3, 1.0])
+    log = by_hand(jnp.log, lambda x, dy: (dy / x[0],))
+    (check,), notes = asked(at(log, x, domain={0: domain}))
+    assert (check.status, notes) == ("pass", [])
+    assert all(np.isfinite(sample.value) for sample in seen)
+    assert len(seen) > 20
+
+
+def test_masked_entries_stay():
+    """Infinite entries, as masks have them, are not moved."""
+    p = at(lambda x: jnp.exp(x), np.array([-np.inf, 1.0]))
+    (check,), _ = asked(p)
+    assert check.status == "pass"
+
+
+@pytest.mark.parametrize(("factor", "agrees"), [(1.0, True), (1.0001, False), (-1.0, False)])
+def test_whose_side_they_take(factor, agrees):
+    """They side with a rule only along every direction and only where they see five digits."""
+    p = at(sine(factor), X)
+    c = p.cotangents("random", 0)
+    assert agrees_with_differences(p, c, p.gradients(c), 0) is agrees
+
+
+def test_they_side_with_nobody():
+    """At a kink, with a NaN, and for a declared gradient."""
+    for p in (at(jnp.abs, np.array([0.0, 1.0])), at(rounded, X, by_design=True, reference=lambda x: x)):
+        c = p.cotangents("random", 0)
+        assert not agrees_with_differences(p, c, p.gradients(c), 0)
+    p = at(sine(1.0), X)
+    assert not agrees_with_differences(p, p.cotangents("random", 0), [np.full(3, np.nan)], 0)

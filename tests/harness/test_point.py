@@ -1,0 +1,106 @@
+"""A case at one seed and dtype: cotangents, what is made once, and the three comparisons."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from by_hand import at, by_hand, square
+
+from backproplab import normal
+from backproplab.harness.point import prove_point
+
+X = np.array([0.5, -1.25, 2.0])
+right = lambda x, dy: 2 * x * dy
+
+
+def test_cotangents():
+    """Ones, zeros, one entry, or signed random numbers; the same for the same seed, and each output has its own."""
+    p = at(lambda x: (x, jnp.sum(x), x.astype(jnp.float32)), X)
+    assert [c.shape for c in p.cotangents("ones", 0)] == [(3,), (), (3,)]
+    assert all((c == 1).all() for c in p.cotangents("ones", 0))
+    assert not any(c.any() for c in p.cotangents("zeros", 0))
+    assert [int(c.sum()) for c in p.cotangents("entry", 0)] == [1, 1, 1]
+    first, again, other = (p.cotangents("random", seed) for seed in (0, 0, 1))
+    assert all((a == b).all() for a, b in zip(first, again))
+    assert not any((a == b).any() for a, b in zip(first, other))
+    assert [c.dtype for c in first] == [np.float64, np.float64, np.float32]
+    assert {-1.0, 1.0} <= set(np.sign(np.concatenate([c.ravel() for c in p.cotangents("random", 2)])))
+
+
+def test_complex_cotangents():
+    """Both parts are random."""
+    (c,) = at(lambda x: x * 1j, X).cotangents("random", 0)
+    assert c.real.all()
+    assert c.imag.all()
+
+
+def test_programs_are_made_once():
+    """Another seed of the same case finds what was compiled; another dtype or function does not."""
+    rule = square(right)
+    first, second = (at(rule, normal(3), seed=seed) for seed in (0, 1))
+    assert first.pair is second.pair
+    assert not np.array_equal(first.view.diff[0], second.view.diff[0])
+    assert at(rule, normal(3), dtype="float32").pair is not first.pair
+    assert at(square(right), normal(3)).pair is not first.pair
+
+
+def test_once():
+    """Made the first time it is asked for, by whatever seed."""
+    rule = square(right)
+    made = []
+    for seed in (0, 1):
+        assert at(rule, normal(3), seed=seed).once("number", lambda: made.append(1) or 7) == 7
+    assert made == [1]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_formulas_do_not_depend_on_the_dtype(dtype):
+    """A right rule agrees with its oracle to float64's last digits, in whatever dtype its program runs."""
+    p = at(by_hand(jnp.sin, lambda x, dy: (jnp.cos(x[0]) * dy,)), X, dtype=dtype)
+    value, gradient = p.formulas(p.cotangents("random", 0))
+    for d in (value, gradient):
+        assert not d.wrong.any()
+        assert d.bound.max() < 1e-14
+    wrong = at(by_hand(jnp.sin, lambda x, dy: (1.0625 * jnp.cos(x[0]) * dy,)), X, dtype=dtype)
+    assert wrong.formulas(p.cotangents("random", 0))[1].wrong.all()
+
+
+def test_roundings_are_of_the_dtype():
+    """The run in float32 differs from its formula by float32's roundings, within their bound."""
+    p = at(by_hand(jnp.sin, lambda x, dy: (jnp.cos(x[0]) * dy,)), X, dtype="float32")
+    value, gradient = p.roundings(p.cotangents("random", 0))
+    for d in (value, gradient):
+        assert not d.wrong.any()
+        assert 0 < d.error.max() < d.bound.max() < 1e-5
+
+
+def test_floor():
+    """Where a gradient vanishes, what would be large is said by value, cotangent and argument: c y / x."""
+    p = at(lambda x: jnp.stack([jnp.sum(x) * 0 + 8.0]), np.full(3, 2.0))
+    c = [np.array([3.0])]
+    value, gradient = p.formulas(c)
+    assert (value.floor, gradient.floor) == (0.0, 12.0)
+    assert gradient.scale == 12.0
+
+
+def test_precise_formulas():
+    """120 digits see the factor 1.001 where float64's bound is wider than the gradient."""
+    cancels = lambda factor: by_hand(
+        lambda x: jnp.log(1 - jnp.tanh(x) ** 2), lambda x, dy: (-2 * factor * jnp.tanh(x[0]) * dy,)
+    )
+    x, c = np.array([17.0]), [np.array([1.0])]
+    assert not at(cancels(1.0), x).precise_formulas(c)[1].wrong.any()
+    wrong = at(cancels(1.001), x)
+    assert not wrong.formulas(c)[1].wrong.any()
+    assert wrong.precise_formulas(c)[1].wrong.all()
+
+
+def test_the_proof_is_made_of_the_oracle():
+    """Of the stripped function, or of the reference where there is one: a rule in it is stripped as well."""
+    prove_point(at(square(right), X))
+    prove_point(at(lambda x: x * x, X, reference=square(lambda x, dy: dy)))
+
+
+def test_on_the_device():
+    """The rule runs on the device that was asked for."""
+    assert at(square(right), X).device == jax.devices("cpu")[0]

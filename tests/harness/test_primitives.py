@@ -1,0 +1,46 @@
+"""The numpy counterparts of JAX's primitives yield what JAX yields, where the two libraries' conventions differ too."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from backproplab.harness.primitives import NUMPY, bind
+
+X = np.array([[-2.5, -0.5, 0.5, 1.5], [2.5, 0.0, -0.0, 7.0], [np.inf, -np.inf, 3.0, -3.0]])
+N = np.array([[-7, 7, 0, 3], [5, -5, 2, 1], [2**31 - 1, -(2**31), -1, 4]], np.int32)
+D = np.array([[2, -2, 1, 0], [-3, 3, 0, 5], [2, 3, 4, -1]], np.int32)
+A = np.random.default_rng(0).normal(size=(2, 3, 4))
+
+CALLS = {
+    "halves away from zero": lambda: (lambda x: lax.round(x), X), "halves to even": lambda: (lambda x: lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN), X),
+    "sign": lambda: (lax.sign, X), "integer division": lambda: (lax.div, N, D), "integer remainder": lambda: (lax.rem, N[:2], np.where(D == 0, 1, D)[:2]),
+    "remainder": lambda: (lax.rem, X[:2], np.full((2, 4), 1.5)), "wrapping sum": lambda: (lambda n: lax.reduce_sum(n, (0,)), N), "wrapping product": lambda: (lax.mul, N, N),
+    "reverse sums": lambda: (lambda x: lax.cumsum(x, 1, reverse=True), X[:2]), "running minimum": lambda: (lambda x: lax.cummin(x, 0), X),
+    "first of ties": lambda: (lambda x: lax.argmax(x, 1, np.int32), np.array([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]])),
+    "batched product": lambda: (lambda a, b: lax.dot_general(a, b, (((1,), (2,)), ((0,), (0,)))), A, np.swapaxes(A, 1, 2)),
+    "slice with steps": lambda: (lambda a: lax.slice(a, (0, 1, 0), (2, 3, 4), (1, 1, 2)), A), "three options": lambda: (lambda i, a: lax.select_n(i, a, -a, a * 2), np.array([0, 2, 1], np.int32), A[0, :, 0]),
+    "negative power": lambda: (lambda x: lax.integer_pow(x, -3), X), "integer power": lambda: (lambda n: lax.integer_pow(n, 3), N),
+    "complex division": lambda: (lax.div, A[0] + 1j, A[1] - 2j), "modulus": lambda: (lax.abs, A[0] + 1j * A[1]), "clamp": lambda: (lambda x: lax.clamp(-1.0, x, 1.0), X),
+    "broadcast": lambda: (lambda x: lax.broadcast_in_dim(x, (5, 4, 2), (1,)), X[0]), "split": lambda: (lambda a: lax.split(a, (1, 3), 2), A),
+    "bits": lambda: (lambda a, b: (a & b) ^ ~a | b, N, D), "iota": lambda: (lambda x: x + lax.broadcasted_iota(np.int32, (3, 4), 1), N),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_numpy_yields_what_jax_yields(call):
+    """The analysis interprets small programs in numpy: its values are those of the program."""
+    f, *inputs = CALLS[call]()
+    with jax.enable_x64(True):
+        closed = jax.make_jaxpr(f)(*inputs)
+        env = dict(zip(closed.jaxpr.invars, inputs)) | dict(zip(closed.jaxpr.constvars, closed.consts))
+        read = lambda v: v.val if hasattr(v, "val") else env[v]
+        assert any(eqn.primitive.name in NUMPY for eqn in closed.eqns)
+        for eqn in closed.eqns:
+            values = [np.asarray(read(v)) for v in eqn.invars]
+            ours, theirs = bind(eqn, values, np), bind(eqn, [jnp.asarray(v) for v in values], jnp)
+            for a, b in zip(ours, theirs, strict=True):
+                assert np.asarray(a).dtype == b.dtype and np.shape(a) == b.shape
+                np.testing.assert_allclose(a, b, rtol=1e-14, atol=0)
+            env.update(zip(eqn.outvars, ours))

@@ -1,0 +1,53 @@
+"""Other shapes: axes of one size change together, indices stay inside, intervals and order are kept."""
+
+import numpy as np
+
+from backproplab import Case
+from backproplab.harness.shapes import axis_sizes, resized, with_sizes
+
+X, W = np.linspace(0.1, 0.9, 40).reshape(8, 5), np.ones((5, 6))
+
+
+def test_equal_sizes_change_together():
+    """The features of x and of w stay the same number; sizes stay different where they were."""
+    for _, (x, w) in resized(Case(max, (X, W)), (X, W), 0):
+        assert x.shape[-1] == w.shape[0]
+    odd = dict(resized(Case(max, (X, W)), (X, W), 0))["with odd sizes"]
+    assert len({*odd[0].shape, *odd[1].shape}) == 3
+
+
+def test_numbers_stay_in_their_interval():
+    """Probabilities stay probabilities at any size; infinite entries make no NaN."""
+    for _, (x, _) in resized(Case(max, (X, W)), (X, W), 0):
+        assert X.min() <= x.min() and x.max() <= X.max()
+    masked = np.where(X > 0.5, -np.inf, X)
+    assert all(not np.isnan(x).any() for _, (x,) in resized(Case(max, (masked,)), (masked,), 0))
+
+
+def test_indices_stay_inside_the_axis():
+    """Labels of ten classes are labels of three when there are three."""
+    labels = np.arange(10, dtype=np.int32)[::-1].copy()
+    scores, few = with_sizes((np.ones((7, 10)), labels), (), {10: 3}, 0)
+    assert scores.shape == (7, 3) and few.shape == (3,) and few.min() >= 0 and few.max() < 3
+
+
+def test_what_is_sorted_stays_sorted():
+    """Segment numbers promised to be in order."""
+    (ids,) = with_sizes((np.array([0, 0, 1, 2, 2]),), (), {5: 11}, 0)
+    assert ids.shape == (11,) and np.all(np.diff(ids) >= 0)
+
+
+def test_fixed_arguments_have_no_other_shapes():
+    """A positive definite matrix of another size would have to be made by its author."""
+    assert list(resized(Case(max, (np.eye(3),), domain={0: "fixed"}), (np.eye(3),), 0)) == []
+
+
+def test_a_batch_axis_is_put_in_front_of_the_first_argument():
+    """Layers promise leading batch axes."""
+    shapes = [x.shape for _, (x, _) in resized(Case(max, (X, W)), (X, W), 0)]
+    assert (2, 8, 5) in shapes
+
+
+def test_sizes_are_those_above_one():
+    """An axis of size 1 broadcasts: it stays."""
+    assert axis_sizes((np.ones((1, 4)), {"w": np.ones(3)}, 2.0), ()) == [3, 4]

@@ -1,0 +1,123 @@
+"""The rule run again, twice at once, eagerly and in batches: what each check says, and when it is not asked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from by_hand import at, by_hand, square
+from jax.custom_batching import custom_vmap
+
+from backproplab import integers, normal, prng_key
+from backproplab.harness import transforms
+from backproplab.harness.transforms import eager, interleaved, repeated, transform_checks, vmapped
+
+X = np.array([0.5, -1.25, 2.0])
+right = lambda x, dy: 2 * x * dy
+
+
+def product_with(batched_rule):
+    """x*y whose cotangent of y is right alone and `batched_rule(x, dy)` in a batch."""
+
+    @custom_vmap
+    def times(x, dy):
+        return x * dy
+
+    @times.def_vmap
+    def _(size, batched, x, dy):
+        x, dy = (a if b else jnp.broadcast_to(a, (size, *a.shape)) for a, b in zip((x, dy), batched))
+        return batched_rule(x, dy), True
+
+    return by_hand(lambda x, y: x * y, lambda args, dy: (args[1] * dy, times(args[0], dy)))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_right_rules_pass(dtype):
+    """All four, with an integer and a key beside the floating arguments."""
+    dropout = lambda x, i, key: jnp.tanh(x)[i] * jax.random.bernoulli(key, 0.5, (2,))
+    p = at(dropout, normal(3), integers(0, 3, 2), prng_key(), dtype=dtype)
+    assert [(c.name, c.status) for c in transform_checks(p, 0)] == [
+        (name, "pass") for name in ("repeated", "interleaved", "eager", "vmap")
+    ]
+
+
+def test_repeated():
+    """One bit that changes from run to run is seen."""
+    runs = []
+
+    def count(dx):
+        runs.append(None)
+        return dx * (1 + 2.0**-52 * (len(runs) == 3))
+
+    bwd = lambda x, dy: jax.pure_callback(count, jax.ShapeDtypeStruct(dy.shape, dy.dtype), 2 * x * dy)
+    (check,) = repeated(at(square(bwd), X), 0)
+    assert (check.status, check.argument) == ("fail", "x")
+
+
+def test_interleaved():
+    """State outside the residuals mixes two passes up; the backward function's line is told."""
+    left = []
+
+    def fwd(x):
+        left.append(x)
+        return x * x, None
+
+    def bwd(_, dy):
+        return (2 * left[-1] * dy,)
+
+    (check,) = interleaved(at(by_hand(lambda x: x * x, bwd, fwd), X), 0)
+    assert (check.status, check.argument) == ("fail", "x")
+    assert "the rule keeps state outside its residuals" in check.cause
+    assert check.where == f"test_transforms.py:{bwd.__code__.co_firstlineno}"
+
+
+@pytest.mark.parametrize("of", ["the value", "x"])
+def test_eager(of):
+    """Value and gradient outside jit are held to those inside."""
+    off = lambda name, x: 1.5 if of == name and not isinstance(x, jax.core.Tracer) else 1.0
+    rule = by_hand(
+        lambda x: x * x, lambda x, dy: (2 * x * dy * off("x", dy),), lambda x: (x * x * off("the value", x), x)
+    )
+    (check,) = eager(at(rule, X), 0)
+    assert check.status == "fail"
+    assert check.cause.startswith(f"outside jit {of} is")
+
+
+BATCHES = {
+    "sum over the batch": (lambda x, dy: jnp.broadcast_to((x * dy).sum(0), x.shape), "x"),
+    "first element": (lambda x, dy: jnp.broadcast_to((x * dy)[0], x.shape), "x"),
+    "reversed": (lambda x, dy: (x * dy)[::-1], "x"),
+    "cotangent of the first": (lambda x, dy: x * dy[:1], "the cotangent"),
+    "argument of the first": (lambda x, dy: x[:1] * dy, "x"),
+}
+
+
+@pytest.mark.parametrize("bug", BATCHES)
+def test_vmapped(bug):
+    """The axis under which a batching rule is wrong first, and the gradient that is wrong, are named."""
+    rule, over = BATCHES[bug]
+    (check,) = vmapped(at(product_with(rule), X, X), 0)
+    assert (check.status, check.argument) == ("fail", "y")
+    assert check.cause.startswith(f"under vmap over {over} the gradient of y is")
+
+
+def test_right_batching_rule():
+    """A batching rule of one's own that is right passes."""
+    assert [c.status for c in vmapped(at(product_with(lambda x, dy: x * dy), X, X), 0)] == ["pass"]
+
+
+def test_shapes_that_vary():
+    """Where the shapes depend on the seed there are no two points to compare: no answer in place of a wrong one."""
+    sizes = iter(range(2, 20))
+    ragged = lambda key, dtype: np.ones(next(sizes), dtype)
+    p = at(square(right), ragged)
+    assert list(interleaved(p, 0)) == []
+    assert list(vmapped(p, 0)) == []
+
+
+def test_large_arguments(monkeypatch):
+    """Above a million entries the time is not spent."""
+    p = at(square(right), X)
+    monkeypatch.setattr(transforms, "_LARGE", 2)
+    assert list(transform_checks(p, 0)) == []
+    monkeypatch.setattr(transforms, "_LARGE", 3)
+    assert len(list(transform_checks(p, 0))) == 4

@@ -1,0 +1,417 @@
+"""Every check is needed: for each there is a wrong rule that only it sees, and that passes when it is taken out.
+
+Then what `verify` promises beside its checks: exceptions become verdicts, the same seed the same verdict.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from by_hand import by_hand, square
+from jax.custom_batching import custom_vmap
+
+from backproplab import Case, normal, verify
+from backproplab.harness import autodiff, contract, explore, numerical, point, promises, transforms
+from backproplab.harness import verify as verifier
+from backproplab.harness.precise import NotPrecise
+from backproplab.harness.view import NothingToDifferentiate
+
+X = np.array([0.7, -1.25, 2.0])
+WIDE = {"dtypes": ("float64",)}
+ONLY_HERE = {"dtypes": ("float64",), "domain": {0: "fixed"}}  # no other points are legal
+
+
+def right(x, dy):
+    return 2 * x * dy
+
+
+def relu_with(slope):
+    return by_hand(lambda x: jnp.maximum(x, 0.0), lambda x, dy: (jnp.where(x[0] == 0, slope, x[0] > 0) * dy,))
+
+
+# --- rules that are wrong in ways of their own -------------------------------------------------------------------------
+
+_left_outside = []
+
+
+def leave_outside(x):
+    _left_outside.append(x)
+    return x * x, None
+
+
+_runs = []
+
+
+def another_last_place(dx):
+    """Off by one unit in the last place in two runs of four, as sums in no fixed order are."""
+    _runs.append(None)
+    return dx * (1 + 2.0**-52) if len(_runs) % 4 < 2 else dx
+
+
+def of_the_day(x, dy):
+    shape = jax.ShapeDtypeStruct(dy.shape, dy.dtype)
+    return jax.pure_callback(another_last_place, shape, right(x, dy), vmap_method="sequential")
+
+
+@custom_vmap
+def right_alone(x, dy):
+    return right(x, dy)
+
+
+@right_alone.def_vmap
+def first_of_the_batch(size, batched, x, dy):
+    whole = right(x, dy)
+    return jnp.broadcast_to(whole[:1] if any(batched) else whole, (size, whole.shape[-1])), True
+
+
+def variance(gradient):
+    return by_hand(lambda x: jnp.mean((x - x.mean()) ** 2), lambda args, dy: (dy * gradient(*args),))
+
+
+sum_of_leaves = by_hand(lambda p: p["a"] + p["b"], lambda p, dy: (dy,))
+
+# name -> (the check that sees it, its module and generator, the case)
+WRONG = {
+    "bfloat16 argument, float32 cotangent": (
+        "contract bfloat16",
+        (contract, "contract_checks"),
+        Case(square(lambda x, dy: right(x, dy.astype(jnp.float32))), (X,), dtypes=("bfloat16",)),
+    ),
+    "one array for two leaves, right by luck": (
+        "contract float64",
+        (contract, "contract_checks"),
+        Case(sum_of_leaves, ({"a": X, "b": X},), **WIDE),
+    ),
+    "fwd returns one more than the function": (
+        "value",
+        (autodiff, "formula_checks"),
+        Case(square(right, lambda x: (x * x + 1, x)), (X,), **WIDE),
+    ),
+    "the factor 2 is forgotten": (
+        "autodiff",
+        (autodiff, "formula_checks"),
+        Case(square(lambda x, dy: x * dy), (X,), **ONLY_HERE),
+    ),
+    "slope 2 at the kink of relu": (
+        "autodiff",
+        (autodiff, "formula_checks"),
+        Case(relu_with(2.0), (np.array([0.0, 1.0]),), **ONLY_HERE),
+    ),
+    "wrong below -10": (
+        "other points",
+        (explore, "other_points"),
+        Case(square(lambda x, dy: jnp.where(x < -10, 1.0, right(x, dy))), (X,), **WIDE),
+    ),
+    "divides by 3, its size here": (
+        "other shapes",
+        (explore, "other_shapes"),
+        Case(variance(lambda x: 2 / 3 * (x - x.mean())), (normal(3),), **WIDE),
+    ),
+    "not zero for a cotangent of zeros": (
+        "linearity",
+        (promises, "linearity_checks"),
+        Case(square(lambda x, dy: jnp.where(jnp.any(dy != 0), right(x, dy), 1.0)), (X,), **WIDE),
+    ),
+    "the cotangent is clipped": (
+        "linearity",
+        (promises, "linearity_checks"),
+        Case(square(lambda x, dy: right(x, jnp.clip(dy, -2, 2))), (X,), **WIDE),
+    ),
+    "not the slope that the case names": (
+        "expected",
+        (promises, "expectation_checks"),
+        Case(relu_with(0.0), (np.array([0.0, 1.0]),), expect=(np.array([0.5, 1.0]),), **ONLY_HERE),
+    ),
+    "keeps the output too": (
+        "residual bytes",
+        (promises, "residual_checks"),
+        Case(by_hand(lambda x: x * x, lambda r, dy: (2 * r[0] * dy,), lambda x: (x * x, (x, x * x))), (X,),
+             residual_bytes=24, **WIDE),
+    ),
+    "the second derivative is stopped": (
+        "second derivative",
+        (promises, "second_order_checks"),
+        Case(square(lambda x, dy: right(jax.lax.stop_gradient(x), dy)), (X,), order=2, **WIDE),
+    ),
+    "another last place in every other run": (
+        "repeated",
+        (transforms, "repeated"),
+        Case(square(of_the_day), (X,), **WIDE),
+    ),
+    "leaves its argument outside the residuals": (
+        "interleaved",
+        (transforms, "interleaved"),
+        Case(square(lambda _, dy: right(_left_outside[-1], dy), leave_outside), (X,), **WIDE),
+    ),
+    "wrong for arrays, right for tracers": (
+        "eager",
+        (transforms, "eager"),
+        Case(square(lambda x, dy: right(x, dy) if isinstance(dy, jax.core.Tracer) else dy), (X,), **WIDE),
+    ),
+    "a batching rule of the first element": (
+        "vmap",
+        (transforms, "vmapped"),
+        Case(square(lambda x, dy: right_alone(x, dy)), (X,), **WIDE),
+    ),
+    "a cast to float32 in float64": (
+        "float64",
+        (autodiff, "arithmetic_checks"),
+        Case(square(lambda x, dy: right(x, dy).astype(jnp.float32).astype(x.dtype)), (X,), **WIDE),
+    ),
+    "digits lost in a large sum": (
+        "float32",
+        (autodiff, "arithmetic_checks"),
+        Case(variance(lambda x: 2 / x.size * ((x + 1e4) - (x.mean() + 1e4))), (X,), dtypes=("float32",)),
+    ),
+}  # fmt: skip
+
+
+def take_out(monkeypatch, module, generator, name):
+    """`generator` no longer answers under `name`."""
+    ask = getattr(module, generator)
+    monkeypatch.setattr(module, generator, lambda *args: [check for check in ask(*args) if check.name != name])
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_every_check_is_needed(monkeypatch, wrong):
+    """Only the named check sees the wrong rule: without it the rule would pass."""
+    name, (module, generator), case = WRONG[wrong]
+    if (
+        name == "autodiff"
+    ):  # what is wrong at the given point is most often wrong at the others, which are asked the same
+        for other in ("other_points", "other_shapes"):
+            monkeypatch.setattr(explore, other, lambda *args: ())
+    verdict = verify(case)
+    assert {check.name for check in verdict.checks if check.status != "pass"} == {name}, str(verdict)
+    assert verdict.status == "fail"
+    take_out(monkeypatch, module, generator, name)
+    assert verify(case).passed
+
+
+# --- what judges between rule and autodiff: without it right rules would fail, or wrong ones pass -----------------------
+
+
+def test_the_proof_is_needed(monkeypatch):
+    """If `strip` left the rule in, the rule would be compared with itself; JAX's refusal of forward mode says so."""
+    monkeypatch.setattr(point, "strip", lambda f: f)
+    monkeypatch.setattr(numerical, "strip", lambda f: f)
+    case = Case(square(lambda x, dy: x * dy), (X,), **WIDE)
+    verdict = verify(case)
+    assert verdict.status == "fail"
+    assert "forward-mode" in verdict.cause
+    monkeypatch.setattr(autodiff, "prove_point", lambda p: None)
+    assert verify(case).passed
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.25, 1.0])
+def test_the_kink_is_needed(monkeypatch, slope):
+    """Any slope between the two sides is right at a kink, and the verdict names it; autodiff's own, 1/2, is one of them."""
+    case = Case(relu_with(slope), (np.array([0.0, 1.0]),), **ONLY_HERE)
+    verdict = verify(case)
+    assert verdict.passed, str(verdict)
+    assert any(f"lies {slope:.0%} of the way" in note for note in verdict.notes)
+    monkeypatch.setattr(autodiff, "_kink", lambda p, seed: None)
+    assert verify(case).status == "fail"
+
+
+def test_a_fault_beside_a_kink():
+    """The entry that lies on the kink is excused, the one beside it is not."""
+    halved = by_hand(lambda x: jnp.maximum(x, 0.0), lambda x, dy: (jnp.where(x[0] > 0, 0.5, 0.0) * dy,))
+    verdict = verify(halved, np.array([0.0, 1.0]), **ONLY_HERE)
+    assert verdict.status == "fail"
+    assert verdict.argument == "x"
+
+
+def test_differences_overrule_autodiff(monkeypatch):
+    """Autodiff is wrong where a `custom_jvp` in the function is; the rule is right, and finite differences say so."""
+    sine = jax.custom_jvp(jnp.sin)
+    sine.defjvp(lambda primals, tangents: (sine(*primals), 2 * jnp.cos(primals[0]) * tangents[0]))
+    case = Case(by_hand(lambda x: sine(x), lambda x, dy: (jnp.cos(x[0]) * dy,)), (X,), **ONLY_HERE)
+    verdict = verify(case)
+    assert verdict.passed
+    assert verdict.strength == "estimated"
+    assert any("autodiff disagrees with the rule and with finite differences" in note for note in verdict.notes)
+    monkeypatch.setattr(autodiff, "agrees_with_differences", lambda *args: False)
+    assert verify(case).status == "fail"
+
+
+def test_a_seam():
+    """Autodiff of `where(x == 0, 0, x)` is 0 at 0 and wrong; the slope 1, which both sides have, is right."""
+    case = Case(by_hand(lambda x: jnp.where(x == 0, 0.0, x), lambda x, dy: (dy,)), (np.array([0.0, 1.0]),), **ONLY_HERE)
+    assert verify(case).passed
+    wrong = by_hand(lambda x: jnp.where(x == 0, 0.0, x), lambda x, dy: (1.5 * dy,))
+    assert verify(wrong, np.array([0.0, 1.0]), **ONLY_HERE).status == "fail"
+
+
+def test_differences_are_the_only_witness_against_a_reference():
+    """A reference that shares the rule's fault agrees with it; the verdict does not hide that differences do not."""
+    stopped = lambda x: x * jax.lax.stop_gradient(x)
+    verdict = verify(square(lambda x, dy: x * dy), X, reference=stopped, **ONLY_HERE)
+    assert any("finite differences disagree" in note for note in verdict.notes)
+    assert not verify(square(right), X, **ONLY_HERE).notes
+
+
+def test_exact_arithmetic_is_needed(monkeypatch):
+    """Autodiff of log(1 - tanh(x)^2) has lost its digits at 16: float64 cannot judge a rule there, 120 digits can."""
+    rule = lambda factor: by_hand(
+        lambda x: jnp.log(1 - jnp.tanh(x) ** 2), lambda x, dy: (-2 * factor * jnp.tanh(x[0]) * dy,)
+    )
+    case = Case(rule(1.01), (np.array([16.0]),), **ONLY_HERE)
+    assert verify(rule(1.0), np.array([16.0]), **ONLY_HERE).passed
+    assert verify(case).status == "fail"
+
+    def not_precise(*args):
+        raise NotPrecise("taken out")
+
+    monkeypatch.setattr(point, "precise", not_precise)
+    verdict = verify(case)
+    assert verdict.status == "inconclusive"
+    assert "more than the measured noise, but rounding could explain it" in verdict.cause
+
+
+# --- NaN ----------------------------------------------------------------------------------------------------------------
+
+
+def test_nan_where_autodiff_is_finite():
+    """It never passes, and never passes for rounding."""
+    verdict = verify(square(lambda x, dy: right(x, dy).at[1].set(jnp.nan)), X, **ONLY_HERE)
+    assert verdict.status == "fail"
+    assert "nan in 1 of 3 entries where the right one is finite, at index 1 of axis 0" in verdict.cause
+
+
+def test_nan_where_autodiff_is_nan_too():
+    """Where the value is finite a NaN is a fault even if autodiff shares it, not a point outside the domain."""
+    rooted = by_hand(
+        lambda x: jnp.where(x > 0, jnp.sqrt(x), 0.0), lambda x, dy: (jnp.where(x[0] > 0, 0.5, jnp.nan) * dy,)
+    )
+    assert verify(rooted, np.array([0.0, 1.0]), **ONLY_HERE).status == "fail"
+
+
+def test_outside_the_domain():
+    """Where the value itself is NaN nothing can be said: inconclusive, not a pass and not a fault."""
+    root = by_hand(jnp.sqrt, lambda x, dy: (0.5 / jnp.sqrt(x[0]) * dy,))
+    verdict = verify(root, np.array([-1.0, 4.0]), **ONLY_HERE)
+    assert verdict.status == "inconclusive"
+    assert "outside the domain" in verdict.cause
+
+
+# --- what verify promises beside its checks -----------------------------------------------------------------------------
+
+
+def raises(*args):
+    raise RuntimeError("no such \n luck")
+
+
+@pytest.mark.parametrize("where", ["function", "fwd", "bwd", "sampler"])
+def test_exceptions_become_verdicts(where):
+    """What the function under test raises, wherever, is quoted in a failing check."""
+    fn, bwd = (raises if where == name else good for name, good in (("function", jnp.sin), ("bwd", right)))
+    fwd = raises if where == "fwd" else lambda x: (fn(x), x)
+    rule = by_hand(fn, lambda x, dy: (bwd(x, dy),), fwd)
+    verdict = verify(rule, raises if where == "sampler" else X, **WIDE)
+    assert verdict.status == "fail"
+    assert verdict.cause == "RuntimeError: no such luck"
+    assert [check.name for check in verdict.checks if check.status == "fail"] == ["runs"]
+
+
+def test_an_exception_under_one_transformation():
+    """A rule that only runs under jit still gets all the checks before; the exception is the fault."""
+    only_traced = square(lambda x, dy: right(x, dy) if isinstance(dy, jax.core.Tracer) else raises())
+    verdict = verify(only_traced, X, **ONLY_HERE)
+    assert verdict.cause == "RuntimeError: no such luck"
+    assert "autodiff" in {check.name for check in verdict.checks if check.status == "pass"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "cause", "argument"),
+    [
+        (by_hand(lambda x, b: x + b, lambda _, dy: (dy,)), "bwd returns 1 cotangents for 2 arguments", None),
+        (by_hand(lambda x, b: x + b, lambda _, dy: (dy, dy)), "the cotangent has shape (3,), the argument ()", "b"),
+    ],
+)
+def test_what_jax_refuses_is_named(rule, cause, argument):
+    """JAX raises at these rules; the verdict names the argument and the line first and then quotes JAX."""
+    verdict = verify(rule, X, np.array(1.0), **WIDE)
+    assert (verdict.cause, verdict.argument) == (cause, argument)
+    assert verdict.where.startswith("test_verify.py:")
+    assert verdict.checks[-1].name == "runs"
+
+
+def test_nothing_to_differentiate():
+    """A usage error, so it raises: with integers alone, and with the floating argument not chosen."""
+    with pytest.raises(NothingToDifferentiate, match="no floating array among the arguments x"):
+        verify(lambda x: x * 2, np.arange(3))
+    with pytest.raises(NothingToDifferentiate):
+        verify(lambda x, i: x[i], X, np.arange(2), argnums=(1,))
+    with pytest.raises(NothingToDifferentiate):
+        verify(square(right), np.arange(3))
+
+
+def test_no_rule_at_all():
+    """JAX's own gradient passes, and the verdict says that this is what was verified."""
+    verdict = verify(jnp.sin, X, **ONLY_HERE)
+    assert verdict.passed
+    assert verdict.notes == ("no hand-written rule was found: this verifies JAX's own gradient",)
+
+
+def test_the_same_seed_the_same_verdict():
+    """Verdicts can be compared, kept and repeated; another seed asks at another point."""
+    case = Case(square(right), (normal(3),), **ONLY_HERE)
+    assert verify(case, seed=3) == verify(case, seed=3)
+    assert verify(case, seed=3) != verify(case, seed=4)
+
+
+def test_a_case_and_a_function_are_the_same():
+    """`verify(fn, *args, **fields)` is `verify(Case(fn, args, **fields))`, and fields override a case's own."""
+    rule = square(right)
+    assert verify(rule, X, **ONLY_HERE) == verify(Case(rule, (X,), **ONLY_HERE))
+    assert verify(Case(rule, (X,)), **ONLY_HERE) == verify(replace(Case(rule, (X,)), **ONLY_HERE))
+
+
+def test_checks_of_each_dtype():
+    """Contract and arithmetic are asked in each dtype, what does not depend on it once, in the first."""
+    names = [
+        check.name for check in verify(square(right), X, domain={0: "fixed"}, dtypes=("float64", "float32")).checks
+    ]
+    for once in (
+        "differences",
+        "linearity",
+        "repeated",
+        "interleaved",
+        "eager",
+        "vmap",
+        "autodiff",
+        "autodiff float32",
+    ):
+        assert names.count(once) == 1, once
+    for name in ("contract float64", "contract float32", "float64", "float32"):
+        assert name in names
+
+
+def test_default_dtypes():
+    """Built-in functions are held to bfloat16 as well, others to float64 and float32, and a case may say otherwise."""
+    from backproplab.layers.activations import relu
+
+    assert verifier.dtypes_of(Case(relu, (X,))) == ("float64", "float32", "bfloat16")
+    assert verifier.dtypes_of(Case(jnp.sin, (X,))) == ("float64", "float32")
+    assert verifier.dtypes_of(Case(relu, (X,), dtypes=("float16",))) == ("float16",)
+
+
+def test_residual_bytes_are_told():
+    """By the rule and by autodiff, in the first dtype: 3 float64 numbers each for a square."""
+    assert verify(square(right), X, **ONLY_HERE).residual_bytes == (24, 24)
+
+
+def test_by_design():
+    """A declared gradient is judged by its reference alone; without one by what the case expects."""
+    passes = by_hand(lambda x: jnp.round(x), lambda _, dy: (dy,))
+    by_reference = partial(verify, passes, X, by_design=True, **ONLY_HERE)
+    straight = lambda x: x + jax.lax.stop_gradient(jnp.round(x) - x)
+    assert by_reference(reference=straight).passed
+    assert by_reference(reference=lambda x: 2 * straight(x) - jax.lax.stop_gradient(straight(x))).status == "fail"
+    assert by_reference(expect=(np.ones(3),)).passed
+    assert by_reference(expect=(np.array([1.0, 1.0, 2.0]),)).status == "fail"
+    assert verify(passes, X, **ONLY_HERE).status == "fail"

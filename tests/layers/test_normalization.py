@@ -1,0 +1,129 @@
+"""Normalisation: what gradients must be orthogonal to, the statistics' own gradients, accumulation, high orders."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from backproplab.harness.strip import strip
+from backproplab.layers.normalization import batch_norm, batch_norm_inference, layer_norm, rms_norm
+
+_ROUNDOFF = 2.0**-53  # of float64
+_NO_EPS = 0.0  # with eps = 0 the output does not change at all when x moves along the directions below
+_ONES = np.ones(4)
+
+
+def _sample(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape) for shape in shapes]
+
+
+def test_layer_norm_gradient_is_orthogonal_to_what_is_normalised_away():
+    """Shifting or scaling a row leaves y alone: dx is orthogonal to ones and to x - mean."""
+    with jax.enable_x64(True):
+        x, dy, scale, bias = _sample((6, 9), (6, 9), 9, 9)
+        dx = jax.vjp(lambda x: layer_norm(x, scale, bias, _NO_EPS), x)[1](dy)[0]
+        size = np.abs(dx).sum(-1) * 9
+        assert np.all(np.abs(dx.sum(-1)) < 20 * _ROUNDOFF * size)
+        assert np.all(np.abs((dx * (x - x.mean(-1, keepdims=True))).sum(-1)) < 20 * _ROUNDOFF * size * np.abs(x).max())
+
+
+def test_rms_norm_gradient_is_orthogonal_to_x():
+    """Scaling a row leaves y alone; shifting it does not."""
+    with jax.enable_x64(True):
+        x, dy, scale = _sample((6, 9), (6, 9), 9)
+        dx = jax.vjp(lambda x: rms_norm(x, scale, _NO_EPS), x)[1](dy)[0]
+        size = np.abs(dx).sum(-1) * 9
+        assert np.all(np.abs((dx * x).sum(-1)) < 20 * _ROUNDOFF * size * np.abs(x).max())
+        assert np.all(np.abs(dx.sum(-1)) > 1e-3)
+
+
+def test_batch_norm_gradient_is_orthogonal_to_what_is_normalised_away():
+    """Shifting or scaling a feature over the batch leaves y alone; the statistics' cotangents are zero here."""
+    with jax.enable_x64(True):
+        x, dy, scale, bias = _sample((4, 5, 3), (4, 5, 3), 3, 3)
+        dx = jax.vjp(lambda x: batch_norm(x, scale, bias, _NO_EPS)[0], x)[1](dy)[0]
+        size = np.abs(dx).sum((0, 1)) * 20
+        assert np.all(np.abs(dx.sum((0, 1))) < 20 * _ROUNDOFF * size)
+        assert np.all(np.abs((dx * (x - x.mean((0, 1)))).sum((0, 1))) < 20 * _ROUNDOFF * size * np.abs(x).max())
+
+
+def test_batch_norm_statistics_have_their_true_gradient():
+    """d mean / d x = 1/N and d variance / d x = 2 (x - mean) / N, and both add to the gradient through y."""
+    with jax.enable_x64(True):
+        x, scale, bias = _sample((4, 5, 3), 3, 3)
+        through = lambda i: jax.grad(lambda x: batch_norm(x, scale, bias)[i].sum())(x)
+        np.testing.assert_allclose(through(1), np.full_like(x, 1 / 20), rtol=2 * _ROUNDOFF)
+        expected = 2 * (x - x.mean((0, 1))) / 20
+        # x - mean is off by the rounding of the mean of 20 numbers, in both
+        np.testing.assert_allclose(through(2), expected, atol=20 * _ROUNDOFF * np.abs(x).max())
+        both = jax.grad(lambda x: sum(part.sum() for part in batch_norm(x, scale, bias)[1:]))(x)
+        np.testing.assert_allclose(both, through(1) + through(2), atol=4 * _ROUNDOFF)
+
+
+def test_batch_norm_output_is_inference_with_its_own_statistics():
+    """Value and whole gradient: composing the statistics with the inference page is the training page."""
+    with jax.enable_x64(True):
+        x, dy, scale, bias = _sample((7, 3), (7, 3), 3, 3)
+
+        def composed(x, scale, bias):
+            _, mean, variance = batch_norm(x, scale, bias)
+            return batch_norm_inference(x, scale, bias, mean, variance)
+
+        y, pull_back = jax.vjp(composed, x, scale, bias)
+        direct, direct_pull_back = jax.vjp(lambda *args: batch_norm(*args)[0], x, scale, bias)
+        np.testing.assert_allclose(y, direct, rtol=4 * _ROUNDOFF)
+        for got, want in zip(pull_back(dy), direct_pull_back(dy)):
+            # three sums of 7 terms that partly cancel
+            np.testing.assert_allclose(got, want, atol=100 * _ROUNDOFF * np.abs(want).max())
+
+
+def test_one_element_has_no_gradient():
+    """torch #188372: with one feature (layer norm) or one example (batch norm) y is the bias; dx and dscale are 0."""
+    x, scale, bias = np.array([[1.7], [-3.1e6]], np.float32), np.ones(1, np.float32), np.ones(1, np.float32)
+    dx, dscale, dbias = jax.grad(lambda *args: (3.3 * layer_norm(*args)).sum(), (0, 1, 2))(x, scale, bias)
+    assert not np.any(dx) and not np.any(dscale) and np.all(dbias > 0)
+    dx, dscale, dbias = jax.grad(lambda *args: (3.3 * batch_norm(*args)[0]).sum(), (0, 1, 2))(x[:1], scale, bias)
+    assert not np.any(dx) and not np.any(dscale) and np.all(dbias > 0)
+
+
+@pytest.mark.parametrize(
+    "fn", [layer_norm, rms_norm, lambda *args: batch_norm(*args)[0]], ids=["layer", "rms", "batch"]
+)
+def test_parameter_gradients_are_accumulated_in_float32(fn):
+    """4096 bfloat16 ones sum to 4096; added up in bfloat16 they stay at 256. (Liger #950, torch #190828)"""
+    x = np.tile(np.array([1.0, -1.0], jnp.bfloat16), (4096, 1)) * np.where(np.arange(4096) % 2, 1, -1)[:, None]
+    x = x.astype(jnp.bfloat16)
+    parameters = [np.ones(2, jnp.bfloat16)] * (1 if fn is rms_norm else 2)
+    _, pull_back = jax.vjp(fn, x, *parameters)
+    dscale = pull_back(jnp.asarray(x))[1]  # dy x_hat is 1 everywhere, up to eps
+    assert dscale.dtype == jnp.bfloat16 and dscale.tolist() == [4096, 4096]
+    _, _, *dbias = pull_back(jnp.ones((4096, 2), jnp.bfloat16))
+    assert all(b.tolist() == [4096, 4096] for b in dbias)
+
+
+def test_batch_norm_statistics_of_bfloat16_are_float32():
+    """Running averages need more digits than the activations."""
+    x = np.full((3, 2), 1.0, jnp.bfloat16)
+    y, mean, variance = batch_norm(x, x[0], x[0])
+    assert (y.dtype, mean.dtype, variance.dtype) == (jnp.bfloat16, jnp.float32, jnp.float32)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [lambda x: layer_norm(x, _ONES, _ONES), lambda x: rms_norm(x, _ONES), lambda x: batch_norm(x, _ONES, _ONES)[0]],
+    ids=["layer", "rms", "batch"],
+)
+def test_third_derivatives_are_right(fn):
+    """torch #175754, #186256: layer norm and batch norm from the third derivative on were silently wrong."""
+    with jax.enable_x64(True):
+        x, u = _sample((3, 4), (3, 4), seed=5)
+
+        def third(f):
+            first = jax.grad(lambda x: jnp.sum(jnp.sin(f(x)) * u))
+            second = jax.grad(lambda x: jnp.sum(first(x) * u))
+            return jax.grad(lambda x: jnp.sum(second(x) * u))(x)
+
+        want = third(strip(fn))
+        # third derivatives multiply the inverse deviation three times and cancel; 1e5 roundings are far below any bug
+        np.testing.assert_allclose(third(fn), want, atol=1e5 * _ROUNDOFF * np.abs(want).max())
