@@ -2,6 +2,7 @@
 
 import json
 
+import jax  # noqa: F401  before pytester runs: it forgets what a run imported, and a process can import jax only once
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -51,7 +52,8 @@ def test_fixture_fails_in_five_lines_without_a_traceback(pytester):
     text = result.stdout.str()
     assert "the gradient of x is 1.5 times the right one" in text
     assert "Traceback" not in text and "verify.py" not in text
-    assert sum(line.startswith(("FAIL", "  fail", "  note")) for line in text.splitlines()) <= 5
+    failures, _ = text.split("short test summary")  # which repeats them in full where the variable CI is set
+    assert sum(line.startswith(("FAIL", "  fail", "  note")) for line in failures.splitlines()) <= 5
 
 
 @pytest.mark.slow

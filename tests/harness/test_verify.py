@@ -172,7 +172,7 @@ WRONG = {
 def take_out(monkeypatch, module, generator, name):
     """`generator` no longer answers under `name`."""
     ask = getattr(module, generator)
-    monkeypatch.setattr(module, generator, lambda *args: [check for check in ask(*args) if check.name != name])
+    monkeypatch.setattr(module, generator, lambda *args, **kwargs: [check for check in ask(*args, **kwargs) if check.name != name])
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -183,7 +183,7 @@ def test_every_check_is_needed(monkeypatch, wrong):
         name == "autodiff"
     ):  # what is wrong at the given point is most often wrong at the others, which are asked the same
         for other in ("other_points", "other_shapes"):
-            monkeypatch.setattr(explore, other, lambda *args: ())
+            monkeypatch.setattr(explore, other, lambda *args, **kwargs: ())
     verdict = verify(case)
     assert {check.name for check in verdict.checks if check.status != "pass"} == {name}, str(verdict)
     assert verdict.status == "fail"

@@ -61,8 +61,8 @@ def div(eqn, inputs, machine):
     if error is not None:
         denominator = xp.abs(y.value) - (0.0 if y.error is None else y.error)
         quotient = xp.where(denominator > 0, error / xp.where(denominator > 0, denominator, 1.0), xp.inf)
-        computed_zero = False if y.error is None else y.value == 0  # whose sign is anyone's guess
-        error = xp.where((error == 0) & ~xp.asarray(computed_zero), 0.0, quotient)
+        maybe_zero = False if y.error is None else denominator <= 0  # and of either sign: 0 / y may not be a number
+        error = xp.where((error == 0) & ~xp.asarray(maybe_zero), 0.0, quotient)
     if is_complex(out):
         square = largest_size(y, xp) ** 2  # the squares of the parts are not to leave the range
         dtype = dtype_of(eqn)
@@ -198,9 +198,10 @@ def integer_pow(eqn, inputs, machine):
         low = xp.abs(x.value) - x.error
         steepest = abs(power) * xp.where(low > 0, low, 1.0) ** (power - 1.0)
         error = xp.where((low > 0) | (x.error == 0), times(steepest, x.error, xp), xp.inf)
-    if power < 0:  # the reciprocal of a positive power, which may be flushed to 0 where the result is still finite
-        denominator = xp.abs(x.value) ** float(-power)
-        error = plus(error, xp.where((denominator < machine.smallest[dtype]) & xp.isfinite(out), xp.inf, 0.0))
+    if power < 0:  # the reciprocal of a positive power, which leaves the range at either end where the result is inside
+        least, most = xp.abs(x.value) ** float(-power), largest_size(x, xp) ** float(-power)
+        error = plus(error, xp.where((least < machine.smallest[dtype]) & xp.isfinite(out), xp.inf, 0.0))
+        error = plus(error, xp.where(most >= machine.largest[dtype], xp.abs(out), 0.0))
     each = _COMPLEX_PRODUCT if is_complex(out) else 1.0
     return [rounded(out, error, dtype, machine, 2.0 * each * abs(power))]
 
