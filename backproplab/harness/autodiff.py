@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from backproplab.harness.blame import line_of_gradient
-from backproplab.harness.compare import Difference
+from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.diagnosis import diagnose, numbers_in_play
 from backproplab.harness.error_rules import lifted
@@ -25,6 +25,7 @@ FORMULA = ("value", "autodiff")  # how the names of the formula's checks begin
 # A bound above this share of the gradient decides nothing: about the formula, and about arithmetic of few digits.
 _FORMULA_RESOLVES = 1e-6
 _ARITHMETIC_RESOLVES = 0.5
+_BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
 _AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 
 
@@ -38,6 +39,14 @@ def formula_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     if any(check.status != "pass" for check in checks[len(p.outputs) :]):
         checks = _second_opinion(p, rounds, seed, checks, notes)
     yield from checks
+
+
+def checks_beside_kink(p: Point, seed: int) -> list[Check]:
+    """The same a random step away from a point on a kink; the checks of the point itself if it is none."""
+    generator = np.random.default_rng(seed)
+    step = lambda x: np.where(np.isfinite(x), _BESIDE * max(largest([x]), 1.0) * generator.normal(size=np.shape(x)), 0)
+    beside = p if _kink(p, seed) is None else p.moved([(x + step(x)).astype(x.dtype) for x in p.view.diff])
+    return _compared(beside, [p.cotangents("random", seed), p.cotangents("random", seed + 1)], seed)
 
 
 def _compared(p: Point, rounds: list, seed: int) -> list[Check]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from backproplab.harness.autodiff import formula_checks
+from backproplab.harness.inside import judged
 from backproplab.harness.neighbours import neighbours
 from backproplab.harness.numerical import contradiction
 from backproplab.harness.point import Point, point
@@ -36,7 +36,7 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
         notes.append(f"no other points and shapes were tried: the arguments hold more than {_LARGE:,} numbers")
         return
     for n in neighbours(p, seed):
-        at = replace(p, view=replace(p.view, diff=n.diff, rest=n.rest))
+        at = p.moved(n.diff, n.rest)
         doubt = _doubt(at, seed)
         if doubt and (failed := _failing(at, seed, "other points", n.words)):
             notes += _reproduced(at, failed, seed)
@@ -88,7 +88,7 @@ def _accepts(case, args, p: Point) -> bool:
 
 def _failing(p: Point, seed: int, name: str, words: str) -> Check | None:
     """The first failing check of the whole judgement at `p`, if any fails."""
-    failed = next((check for check in formula_checks(p, seed, []) if check.status == "fail"), None)
+    failed = next((check for check in judged(p, seed, []) if check.status == "fail"), None)
     return failed and replace(failed, name=name, cause=f"{words}: {failed.cause}")
 
 

@@ -24,7 +24,7 @@ from backproplab.harness import autodiff
 from backproplab.harness.compare import Difference
 from backproplab.harness.contract import line_of
 from backproplab.harness.point import Point, point
-from backproplab.harness.strip import _is_closed, count_rules, forward_body
+from backproplab.harness.strip import count_rules, forward_body, is_closed
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import is_inexact
 
@@ -77,34 +77,45 @@ class _Layer:
     noted: list[_Note] = field(default_factory=list)
 
 
-def culprits(p: Point, cotangents: list[np.ndarray], seed: int) -> list[Culprit]:
+def culprits(p: Point, cotangents: list[np.ndarray], seed: int) -> list[Culprit] | None:
     """The wrong rules inside the function of `p`, as its gradient for these cotangents meets them, from the output back.
 
-    An argument that does not depend on what is differentiated is not judged. Empty if no rule is wrong at its own
-    inputs, if none could be run by itself, and for functions whose gradient is not meant to be autodiff's.
+    An argument that does not depend on what is differentiated is not judged. Empty if each rule is right at its own
+    inputs; None if none is known to be wrong, but not all could be judged by themselves.
     """
     if p.case.by_design or p.case.reference is not None:
-        return []
+        return None
     with jax.enable_x64(p.wide):
         jaxpr = jax.make_jaxpr(p.view.call(p.case.fn))(p.view.diff, p.view.rest)
         try:
             layers = _noting(p, jaxpr, cotangents)
         except Exception:  # a transformation that JAX lets no callback pass: no notes, no culprit
-            return []
-        return _merged([culprit for layer in reversed(layers) for culprit in _wrong_inside(layer, p, seed)])
+            return None
+        found = [culprit for layer in reversed(layers) for culprit in _wrong_inside(layer, p, seed)]
+        wrong = [culprit for culprit in found if culprit is not None]
+        return _merged(wrong) if wrong or not found else None
 
 
-def with_culprits(p: Point, checks: list[Check], seed: int) -> list[Check]:
+def judged(p: Point, seed: int, notes: list[str]) -> list[Check]:
     """The formula checks of `p`; a failing gradient's cause and line are those of the wrong rules inside, if there are any.
 
-    A wrong rule that is the function of `p` itself is no news: its checks stay what they are.
+    A wrong rule that is the function of `p` itself is no news: its checks stay what they are. Where rules that are right
+    by themselves meet at several kinks, what the chain rule makes of their slopes need not lie between the slopes of the
+    whole from its two sides, and by autodiff it does not either: then the whole is compared a small step away.
     """
+    checks = list(autodiff.formula_checks(p, seed, notes))
     by_hand = getattr(p.case.fn, "bwd", None) is not None
     if all(check.status != "fail" for check in checks) or (by_hand and _rules(p) == 1):
         return checks
     found = culprits(p, p.cotangents("random", seed), seed)
-    if not found or (by_hand and any(c.layer == function_name(p.case.fn) for c in found)):
+    if found is None or (by_hand and any(c.layer == function_name(p.case.fn) for c in found)):
         return checks
+    if not found:
+        beside = autodiff.checks_beside_kink(p, seed)
+        if any(check.status == "fail" for check in beside):
+            return checks
+        notes.append("several kinks meet at this point; each rule inside is right by itself, and the whole beside it")
+        return beside
     inside = "; ".join(map(str, found))
     return [
         replace(check, cause=f"{inside}; so {check.cause}", where=found[0].where) if check.status == "fail" else check
@@ -149,7 +160,7 @@ def _with_notes(node: Any, layers: list[_Layer], called: str | None) -> Any:
 
     called: the line that calls the jaxpr, for calls within it that have no line of their own.
     """
-    if _is_closed(node):
+    if is_closed(node):
         return node.replace(jaxpr=_with_notes(node.jaxpr, layers, called))
     if isinstance(node, Jaxpr):
         return node.replace(eqns=[_with_note(eqn, layers, called) for eqn in node.eqns])
@@ -217,18 +228,19 @@ def _is_zero(cotangent) -> bool:
 # --- each rule alone ------------------------------------------------------------------------------------------------
 
 
-def _wrong_inside(layer: _Layer, p: Point, seed: int) -> list[Culprit]:
-    """What is wrong in the rules that this layer's forward pass calls, and in its own.
+def _wrong_inside(layer: _Layer, p: Point, seed: int) -> list[Culprit | None]:
+    """What is wrong in the rules that this layer's forward pass calls, and in its own; None for what was not judged.
 
     If an inner rule is wrong, the outer one is judged with autodiff in place of the inner ones that it may run.
     """
     inner = [culprit for other in reversed(layer.inner) for culprit in _wrong_inside(other, p, seed)]
     try:
-        with _without_rules() if inner else nullcontext():
-            own = _wrong(layer, p, seed)
+        with _without_rules() if any(inner) else nullcontext():
+            own: list[Culprit | None] = list(_wrong(layer, p, seed))
     except Exception:  # cannot be run by itself: a named axis, say. Whether the whole fails is not decided here
-        own = []
-    return own + inner
+        own = [None]
+    more = [None] if len(layer.noted) == _NOTED else []
+    return own + inner + more
 
 
 @contextmanager

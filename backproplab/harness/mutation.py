@@ -257,7 +257,7 @@ class _Trial:
         p = self.p
         yield from self._answered(p, "at its own point, within the bounds of its checks")
         for n in neighbours(p, self.seed):
-            yield from self._answered(replace(p, view=replace(p.view, diff=n.diff, rest=n.rest)), n.words)
+            yield from self._answered(p.moved(n.diff, n.rest), n.words)
         for seed in range(self.seed + 2, self.seed + 2 + _SEEDS):
             yield from self._answered(point(p.case, seed, p.dtype, p.device, p.matmul), f"at seed {seed}")
 

@@ -1,7 +1,7 @@
 """A case at one seed and dtype: its arguments, cotangents, and the compiled pair of rule and oracle."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -47,6 +47,10 @@ class Point:
         if name not in self.kept:
             self.kept[name] = make()
         return self.kept[name]
+
+    def moved(self, diff: list[np.ndarray], rest: list | None = None) -> "Point":
+        """The same at other arguments of the same shapes."""
+        return replace(self, view=replace(self.view, diff=diff, rest=self.view.rest if rest is None else rest))
 
     def inputs(self, cotangents: list[np.ndarray]) -> list:
         return [*self.view.diff, *self.view.rest, *cotangents]

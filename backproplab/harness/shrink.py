@@ -65,7 +65,7 @@ def _simplifications(size: int) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
 
 def _with(p: Point, leaf: int, x: np.ndarray) -> Point:
     diff = [*p.view.diff[:leaf], np.asarray(x, p.view.diff[leaf].dtype), *p.view.diff[leaf + 1 :]]
-    return replace(p, view=replace(p.view, diff=diff))
+    return p.moved(diff)
 
 
 def _still_wrong(p: Point, label: str, seed: int) -> bool:

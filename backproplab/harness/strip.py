@@ -40,7 +40,7 @@ def prove_stripped(f: Callable, *args: Any) -> None:
 
 def without_rules(node: Any) -> Any:
     """`node` (a jaxpr, or anything that holds jaxprs) with each custom_vjp call replaced by a call of its forward body."""
-    if _is_closed(node):
+    if is_closed(node):
         return node.replace(jaxpr=without_rules(node.jaxpr))
     if isinstance(node, Jaxpr):
         return node.replace(eqns=[_without_rule(eqn) for eqn in node.eqns])
@@ -49,7 +49,7 @@ def without_rules(node: Any) -> Any:
     return node
 
 
-def _is_closed(node: Any) -> bool:
+def is_closed(node: Any) -> bool:
     """A jaxpr with its constants around it; from jax 0.12 on the two are one class."""
     return isinstance(node, ClosedJaxpr) and node.jaxpr is not node
 
@@ -89,7 +89,7 @@ def _zero_tangent(leaf):
 
 def count_rules(node: Any) -> int:
     """How many custom_vjp calls a jaxpr holds, at any depth."""
-    if _is_closed(node):
+    if is_closed(node):
         return count_rules(node.jaxpr)
     if isinstance(node, Jaxpr):
         return sum(map(_count_in, node.eqns))

@@ -63,7 +63,7 @@ def _contract(case: Case, seed: int, dtype: str) -> list[Check]:
 
 def _checks(p: Point, seed: int, widest: bool, notes: list[str]) -> Iterator[Check]:
     """All questions asked at one dtype; those that do not depend on it only at the first, which is the widest."""
-    given = inside.with_culprits(p, list(autodiff.formula_checks(p, seed, notes)), seed)
+    given = inside.judged(p, seed, notes)
     yield from given
     if widest:
         differences = list(numerical.difference_checks(p, seed, notes))

@@ -172,7 +172,9 @@ WRONG = {
 def take_out(monkeypatch, module, generator, name):
     """`generator` no longer answers under `name`."""
     ask = getattr(module, generator)
-    monkeypatch.setattr(module, generator, lambda *args, **kwargs: [check for check in ask(*args, **kwargs) if check.name != name])
+    monkeypatch.setattr(
+        module, generator, lambda *args, **kwargs: [check for check in ask(*args, **kwargs) if check.name != name]
+    )
 
 
 @pytest.mark.parametrize("wrong", WRONG)
