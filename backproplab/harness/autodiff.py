@@ -1,5 +1,6 @@
 """The rule against autodiff of the same function without its rules: as a formula, and as arithmetic in each dtype."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -53,9 +54,10 @@ def _compared(p: Point, rounds: list, seed: int) -> list[Check]:
     """One check per output and per gradient."""
     name = "autodiff" if p.wide else f"autodiff {p.dtype}"
     results = [(cotangents, p.formulas(cotangents)) for cotangents in rounds]
+    exactly = functools.cache(lambda: _precise(p, rounds))
     names = ["value"] * len(p.outputs) + [name] * len(p.view.labels)
     return [
-        _judged(name, label, p, leaf, results, _FORMULA_RESOLVES, seed, formula=True)
+        _judged(name, label, p, leaf, results, _FORMULA_RESOLVES, seed, exactly)
         for leaf, (name, label) in enumerate(zip(names, _labels(p)))
     ]
 
@@ -98,7 +100,7 @@ def arithmetic_checks(p: Point, seed: int) -> Iterator[Check]:
     for leaf, label in enumerate(_labels(p)):
         against = [_as_good_as(differences[leaf], bounds[leaf], p) for differences, bounds in found]
         lossy = next((d for d in against if d.wrong.any()), None)
-        check = _judged(p.dtype, label, p, leaf, results, limit, seed, formula=False, finer=against)
+        check = _judged(p.dtype, label, p, leaf, results, limit, seed, finer=against)
         if check.status != "fail" and lossy is not None and np.isfinite(lossy.bound).all():
             check = _lossy(p, label, lossy)
         yield check
@@ -131,11 +133,12 @@ def _labels(p: Point) -> tuple[str, ...]:
 
 
 def _judged(
-    name, label: str, p: Point, leaf: int, results: list, limit: float, seed: int, formula: bool, finer=()
+    name, label: str, p: Point, leaf: int, results: list, limit: float, seed: int, exactly=None, finer=()
 ) -> Check:
     """The check of one leaf over all cotangents: the worst decides.
 
-    finer: the same differences with other bounds that will do if these cannot decide.
+    What will do if the bounds cannot decide: of a formula `exactly`, all leaves in many digits; of arithmetic `finer`, the
+    same differences with other bounds.
     """
     for cotangents, found in results:
         d = found[leaf]
@@ -153,11 +156,11 @@ def _judged(
     differences = [found[leaf] for _, found in results]
     estimated = False
     if not _decide(differences, limit):
-        exactly = _precise(p, leaf, results) if formula else list(finer) if _decide(finer, limit) else None
+        sharper = _leaf(exactly(), leaf) if exactly else list(finer) if _decide(finer, limit) else None
         limit = _ARITHMETIC_RESOLVES
-        if exactly:
-            differences = exactly
-        elif (agreeing := _agreeing(differences, formula, p)) is not None:
+        if sharper:
+            differences = sharper
+        elif (agreeing := _agreeing(differences, exactly is not None, p)) is not None:
             differences, estimated = agreeing, True
         else:
             differences, estimated = _measured(p, leaf, results, seed), True
@@ -218,11 +221,15 @@ def _beyond(name, label, p, leaf, d, cotangents, estimated) -> Check:
     return Check(name, "inconclusive", label, float(d.error[i]), float(d.bound[i]), cause=cause, estimated=True)
 
 
-def _precise(p: Point, leaf: int, results: list) -> list[Difference] | None:
+def _precise(p: Point, rounds: list) -> list[list[Difference]] | None:
     try:
-        return [p.precise_formulas(cotangents)[leaf] for cotangents, _ in results]
+        return [p.precise_formulas(cotangents) for cotangents in rounds]
     except NotPrecise:
         return None
+
+
+def _leaf(found: list[list[Difference]] | None, leaf: int) -> list[Difference] | None:
+    return found and [differences[leaf] for differences in found]
 
 
 def _measured(p: Point, leaf: int, results: list, seed: int) -> list[Difference]:

@@ -12,6 +12,7 @@ counted. A primitive that `error_rules` does not know has an unbounded error, an
 The device flushes numbers below the smallest normal one to 0 already when it reads them: such an input is off by itself.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -55,6 +56,37 @@ def bounded(closed: ClosedJaxpr, unknown: set[str]) -> Callable[[Sequence, Machi
         return Analysis([out.value for out in outputs], errors, interpreter.branches)
 
     return analyse
+
+
+class _Step(NamedTuple):
+    """An equation, what computes its bounds, the program that it just runs (if it does), and what no later one reads."""
+
+    eqn: Any
+    rule: Callable
+    body: ClosedJaxpr | Jaxpr | None
+    dead: tuple
+
+
+@functools.lru_cache(maxsize=1024)
+def _steps(jaxpr: Jaxpr) -> tuple[_Step, ...]:
+    """The same for every interpretation of a program."""
+    variables = [{v for v in eqn.invars if not isinstance(v, Literal)} for eqn in jaxpr.eqns]
+    last_use = {v: i for i, read in enumerate(variables) for v in read}
+    kept = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
+    return tuple(
+        _Step(
+            eqn,
+            error_rules.rule_for(eqn) or error_rules.unbounded,
+            forward_body(eqn) or (eqn.params.get(BODY[eqn.primitive.name]) if eqn.primitive.name in BODY else None),
+            tuple(v for v in read if last_use[v] == i and v not in kept),
+        )
+        for i, (eqn, read) in enumerate(zip(jaxpr.eqns, variables))
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_scalar(number: float, roundoff: float) -> bool:
+    return is_short(np.asarray(number), roundoff)
 
 
 def is_short(number: np.ndarray, roundoff: float) -> bool:
@@ -102,30 +134,26 @@ class _Interpreter:
             )
         number = np.asarray(value, np.float64)
         roundoff = error_rules.storage_roundoff(typed.dtype)
-        if is_short(number, roundoff):
+        if is_short(number, roundoff) if number.ndim else _short_scalar(float(number), roundoff):
             return Bounded(self.xp.asarray(number), None)
         return Bounded(self.xp.asarray(number), self.xp.asarray(np.abs(number) * roundoff))
 
     def run(self, jaxpr: Jaxpr, consts: Sequence[Bounded], inputs: Sequence[Bounded]) -> list[Bounded]:
         env: dict[Any, Bounded] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
-        last_use = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in eqn.invars if not isinstance(v, Literal)}
-        kept = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
         read = lambda v: self.constant(v.val, v.aval) if isinstance(v, Literal) else env[v]
-        for i, eqn in enumerate(jaxpr.eqns):
-            env.update(zip(eqn.outvars, self.equation(eqn, [read(v) for v in eqn.invars])))
-            for v in set(v for v in eqn.invars if not isinstance(v, Literal)):
-                if last_use[v] == i and v not in kept:  # free what no later equation reads
-                    del env[v]
+        for step in _steps(jaxpr):
+            env.update(zip(step.eqn.outvars, self.step(step, [read(v) for v in step.eqn.invars])))
+            for v in step.dead:
+                del env[v]
         return [read(v) for v in jaxpr.outvars]
 
-    def equation(self, eqn: Any, inputs: list[Bounded]) -> list[Bounded]:
-        name = eqn.primitive.name
-        body = forward_body(eqn) or (eqn.params.get(BODY[name]) if name in BODY else None)
-        if body is not None:
-            return self.call(body, inputs)
+    def step(self, step: _Step, inputs: list[Bounded]) -> list[Bounded]:
+        eqn, name = step.eqn, step.eqn.primitive.name
+        if step.body is not None:
+            return self.call(step.body, inputs)
         outputs = CONTROL[name](self, eqn, inputs) if name in CONTROL else None
         if outputs is None:
-            outputs = (error_rules.rule_for(eqn) or error_rules.unbounded)(eqn, inputs, self.machine)
+            outputs = step.rule(eqn, inputs, self.machine)
         if any(out.error is UNBOUNDED for out in outputs):
             self.unknown.add(name)
             outputs = [self.nothing_known(out) if out.error is UNBOUNDED else out for out in outputs]
