@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-_STEPS = tuple(2.0**-k for k in range(3, 17))
+_STEPS = tuple(2.0**-k for k in range(4, 17))
 _SAFETY = 4.0
+_ENOUGH = 2.0**-30  # of the slope: no finer bar is sought
 
 # Where a fourth-order stencil samples, in steps, and the weights, in units of 1 / (12 step).
 _CENTRAL = [(-2, 1.0), (-1, -8.0), (1, 8.0), (2, -1.0)]
@@ -75,7 +76,7 @@ def _best(
             bar = max(bar, abs(value) * 2.0**-50)
             if math.isfinite(bar) and (best is None or bar < best.bar):
                 best = Slope(value, bar)
-            if best is not None and rounding > best.bar:
-                break  # smaller steps only round worse
+            if best is not None and (rounding > best.bar or best.bar < _ENOUGH * abs(best.value)):
+                break  # smaller steps round worse, or the bar will do
         previous = value
     return best

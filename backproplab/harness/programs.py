@@ -48,13 +48,13 @@ def pair(rule: Callable, oracle: Callable, inputs: Sequence[Any], wide: bool, de
         shapes = [jax.ShapeDtypeStruct(np.shape(x), x.dtype) for x in inputs]
         jaxprs = jax.make_jaxpr(rule)(shapes), jax.make_jaxpr(oracle)(shapes)
     unknown: set[str] = set()
-    analyse_rule, analyse_oracle = (_analysis(jaxpr, unknown) for jaxpr in jaxprs)
+    analyse_rule, analyse_oracle = (analysis(jaxpr, unknown) for jaxpr in jaxprs)
     run_oracle = jax.jit(lambda inputs: jaxpr_as_fun(jaxprs[1])(*inputs), compiler_options=QUICK)
     on_cpu = _on(jax.devices("cpu")[0], wide, run_oracle)
     return Pair(_on(device, wide, jax.jit(rule)), on_cpu, analyse_rule, analyse_oracle, unknown, jaxprs)
 
 
-def _analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
+def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     """The running error analysis of one program, which remembers its last results: several checks ask for the same."""
     interpret = bounded(jaxpr, unknown)
     work = sum(_EQUATION + math.prod(v.aval.shape) for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars)

@@ -10,9 +10,9 @@ from jax.extend.core import jaxpr_as_fun
 
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
-from backproplab.harness.error_rules import executed
+from backproplab.harness.error_rules import executed, lifted
 from backproplab.harness.point import Point
-from backproplab.harness.programs import QUICK
+from backproplab.harness.programs import analysis
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import view
 
@@ -52,20 +52,21 @@ def interleaved(p: Point, seed: int) -> Iterator[Check]:
     runs = [(diff, rest, p.cotangents("random", seed + i)) for i, (diff, rest) in enumerate(points)]
     call = p.view.call(p.case.fn)
 
-    def both(runs):
-        pulls = [jax.vjp(lambda d, rest=rest: call(d, rest), diff)[1] for diff, rest, _ in runs]
-        return [pull(list(cotangents))[0] for pull, (_, _, cotangents) in zip(pulls, runs)]
+    shapes = jax.tree.structure(runs)
 
-    with jax.enable_x64(p.wide), jax.default_device(p.device):
-        mixed = p.once("interleaved", lambda: jax.jit(both, compiler_options=QUICK))(runs)
-    for (diff, rest, cotangents), gradients in zip(runs, mixed):
-        inputs = [*diff, *rest, *cotangents]
-        alone, bounds = p.pair.rule(inputs)[len(p.outputs) :], _bounds(p, inputs)[len(p.outputs) :]
-        for label, one, two, bound in zip(p.view.labels, alone, gradients, bounds):
-            d = Difference(np.asarray(two, one.dtype), one, bound)
+    def both(leaves):
+        runs = jax.tree.unflatten(shapes, leaves)
+        pulls = [jax.vjp(lambda d, rest=rest: call(d, rest), diff)[1] for diff, rest, _ in runs]
+        return [g for pull, (_, _, cotangents) in zip(pulls, runs) for g in pull(list(cotangents))[0]]
+
+    mixed = list(zip(*_formula(p, "interleaved", both, jax.tree.leaves(runs))))
+    for k, (diff, rest, cotangents) in enumerate(runs):
+        alone = _formulas_alone(p, [*diff, *rest, *cotangents])
+        for label, one, two in zip(p.view.labels, alone, mixed[k * len(diff) :]):
+            d = _difference(two, one)
             if d.wrong.any():
                 i = d.worst
-                cause = f"with two forward passes before the backward passes the gradient of {label} is {d.got[i]:.6g} at {list(i)}, alone {one[i]:.6g}: the rule keeps state outside its residuals"
+                cause = f"with two forward passes before the backward passes the gradient of {label} is {d.got[i]:.6g} at {list(i)}, alone {d.exact[i]:.6g}: the rule keeps state outside its residuals"
                 yield Check(
                     "interleaved",
                     "fail",
@@ -111,18 +112,16 @@ def vmapped(p: Point, seed: int) -> Iterator[Check]:
         groups["all arguments"] = set(range(len(runs[0]))) - {
             i for i in range(count, count + rest) if _is_key(runs[0][i])
         }
-    batches = {}
+    rule = jaxpr_as_fun(p.pair.jaxprs[0])
     for name, batched in groups.items():
         elements = [[runs[b if i in batched else 0][i] for i in range(len(runs[0]))] for b in range(_BATCH)]
         stacked = [np.stack([e[i] for e in elements]) if i in batched else runs[0][i] for i in range(len(runs[0]))]
-        batches[name] = (elements, stacked, [0 if i in batched else None for i in range(len(runs[0]))])
-    for name, outputs in _run_batches(p, {name: batch[1:] for name, batch in batches.items()}).items():
-        for b, element in enumerate(batches[name][0]):
-            alone = p.pair.rule(element)
-            for label, batch, one, bound in zip(
-                p.view.labels, *[a[len(p.outputs) :] for a in (outputs, alone, _bounds(p, element))]
-            ):
-                d = Difference(_wide(batch[b]), _wide(one), bound)
+        axes = tuple(0 if i in batched else None for i in range(len(runs[0])))
+        program = lambda inputs, axes=axes: jax.vmap(rule, axes)(*inputs)
+        outputs = [o[len(p.outputs) :] for o in _formula(p, f"vmap over {name}", program, stacked)]
+        for b, element in enumerate(elements):
+            for label, values, errors, one in zip(p.view.labels, *outputs, _formulas_alone(p, element)):
+                d = _difference((values[b], errors[b]), one)
                 if d.wrong.any():
                     i = d.worst
                     cause = f"under vmap over {name} the gradient of {label} is {d.got[i]:.6g} at {list(i)} of batch element {b}; alone it is {d.exact[i]:.6g}"
@@ -131,14 +130,26 @@ def vmapped(p: Point, seed: int) -> Iterator[Check]:
     yield Check("vmap", "pass")
 
 
-def _run_batches(p: Point, batches: dict) -> dict[str, list[np.ndarray]]:
-    """The traced rule under one vmap per entry of `batches`, `{name: (inputs, axes)}`, in one program: compiled once."""
-    rule = jaxpr_as_fun(p.pair.jaxprs[0])
-    run = lambda inputs: {name: jax.vmap(rule, tuple(axes))(*inputs[name]) for name, (_, axes) in batches.items()}
-    with jax.enable_x64(p.wide), jax.default_device(p.device):
-        batched = p.once("vmap", lambda: jax.jit(run, compiler_options=QUICK))
-        outputs = batched({name: stacked for name, (stacked, _) in batches.items()})
-    return {name: [np.asarray(o) for o in outputs[name]] for name in batches}  # jit has sorted them by name
+def _formula(p: Point, name: str, program, inputs: list) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Values and bounds of a transformed rule as a formula; traced once per program of `p`. Compiling it would cost more."""
+
+    def traced():
+        with jax.enable_x64(p.wide):
+            return analysis(jax.make_jaxpr(program)(inputs), set())
+
+    return p.once(name, traced)(inputs, lifted())
+
+
+def _formulas_alone(p: Point, inputs: list) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Value and bound of each gradient of the rule itself."""
+    values, errors = p.pair.analyse_rule(inputs, lifted())
+    return list(zip(values, errors))[len(p.outputs) :]
+
+
+def _difference(got: tuple, exact: tuple) -> Difference:
+    """Of one formula evaluated in two ways; where no bound is known, half of the digits are left to rounding."""
+    both = 1.001 * (np.asarray(got[1]) + exact[1])
+    return Difference(_wide(got[0]), _wide(exact[0]), np.where(np.isfinite(both), both, 2.0**-26 * largest([exact[0]])))
 
 
 def _points(p: Point, seed: int, count: int) -> list[tuple[list, list]] | None:
