@@ -66,7 +66,10 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in ("jax.nn.softmax", "optax.safe_norm") else [pytest.mark.slow]) for n in OTHERS],
+)
 def test_rules_inside_other_libraries(name):
     """Their `custom_vjp` and `custom_jvp` rules, as they stand in optax and jax.nn."""
     verify(OTHERS[name]).assert_passed()

@@ -214,6 +214,7 @@ def test_fails_on_the_right_argument(layer, name, size):
     assert verdict.cause
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
 def test_the_right_rules_pass(layer):
     """The same layers without a bug: what fails above, fails for the bug."""

@@ -46,12 +46,11 @@ def agrees_with_differences(p: Point, cotangents: list[np.ndarray], gradient: li
     """Whether finite differences side with the rule, clearly, along every direction: then autodiff is at fault."""
     if p.case.by_design or not _real(p) or not all(np.isfinite(g).all() for g in gradient):
         return False
-    slopes = [(v, s) for v, s in _slopes(p, cotangents, seed, directions=6)]
     return all(
         s is not None
         and s.bar < 1e-5 * abs(s.value)
         and abs(_dot(gradient, v) - s.value) <= s.bar + 1e-11 * abs(s.value)
-        for v, s in slopes
+        for v, s in _slopes(p, cotangents, seed, directions=6)
     )
 
 
@@ -75,14 +74,12 @@ def _formula(p: Point, cotangents: list[np.ndarray]) -> list[np.ndarray]:
 
 def _slopes(
     p: Point, cotangents, seed: int, directions: int = _DIRECTIONS
-) -> list[tuple[list[np.ndarray], Slope | None]]:
+) -> Iterator[tuple[list[np.ndarray], Slope | None]]:
     generator = np.random.default_rng([seed, 7])
     line = _line(p, cotangents)
-    found = []
     for _ in range(directions):
         v, largest = _direction(p, generator)
-        found.append((v, slope(lambda t, v=v: line(v, t), largest)))
-    return found
+        yield v, slope(lambda t, v=v: line(v, t), largest)
 
 
 def _line(p: Point, cotangents) -> Callable[[list, float], Sample]:

@@ -17,19 +17,21 @@ from backproplab.harness.verdict import Check
 def linearity_checks(p: Point, seed: int) -> Iterator[Check]:
     """A zero cotangent yields zeros, a doubled one the double. What is linear in nothing else is right for one cotangent."""
     cotangents = p.cotangents("random", seed)
-    zero = p.gradients(p.cotangents("zeros", seed))
-    once = p.roundings(cotangents)[len(p.outputs) :]
-    twice = p.gradients([2 * c for c in cotangents])
-    for label, at_zero, one, two in zip(p.view.labels, zero, once, twice):
-        at_zero = np.asarray(at_zero, np.float64) if not np.iscomplexobj(at_zero) else at_zero
-        if np.any(at_zero != 0) and np.isfinite(one.exact).all():
-            ignored = np.array_equal(np.asarray(two, one.got.dtype), one.got)
-            cause = "the incoming cotangent is ignored" if ignored else "the rule is not linear in the cotangent"
+
+    def gradients(cotangents):
+        values, errors = p.pair.analyse_rule(p.inputs(cotangents), lifted())
+        return list(zip(values, errors))[len(p.outputs) :]
+
+    zero, once = gradients(p.cotangents("zeros", seed)), gradients(cotangents)
+    twice = gradients([2 * c for c in cotangents])
+    for label, (at_zero, _), (one, error), (two, _) in zip(p.view.labels, zero, once, twice):
+        if np.any(at_zero != 0) and np.isfinite(one).all():
+            cause = "the incoming cotangent is ignored" if np.array_equal(two, one) else "the rule is not linear in the cotangent"
             largest = float(np.nanmax(np.abs(at_zero))) if not np.isnan(at_zero).all() else float("nan")
             yield Check("linearity", "fail", label, error=largest, bound=0.0,
                         cause=f"{cause}: the gradient of {label} is {largest:.3g} for a cotangent of zeros")  # fmt: skip
-        doubled = Difference(np.asarray(two, one.got.dtype), 2 * one.got, 4 * one.bound)
-        if np.isfinite(one.got).all() and doubled.wrong.any():
+        doubled = Difference(two, 2 * one, 4 * error)
+        if np.isfinite(one).all() and doubled.wrong.any():
             index = doubled.worst
             yield Check("linearity", "fail", label, float(doubled.error[index]), float(doubled.bound[index]),
                         cause=f"the rule is not linear in the cotangent: doubling it does not double the gradient of {label}")  # fmt: skip

@@ -65,17 +65,17 @@ def _checks(p: Point, seed: int, widest: bool, notes: list[str]) -> Iterator[Che
     """All questions asked at one dtype; those that do not depend on it only at the first, which is the widest."""
     given = inside.judged(p, seed, notes)
     yield from given
+    differences = list(numerical.difference_checks(p, seed, notes)) if widest else []
+    yield from differences
     if widest:
-        differences = list(numerical.difference_checks(p, seed, notes))
-        yield from differences
         yield from promises.linearity_checks(p, seed)
-        yield from promises.expectation_checks(p)
-        yield from promises.residual_checks(p)
-        yield from promises.second_order_checks(p, seed)
     if _wrong_formula(given):
         notes += _help(p, given, seed)
         return
     if widest:
+        yield from promises.expectation_checks(p)
+        yield from promises.residual_checks(p)
+        yield from promises.second_order_checks(p, seed)
         if not p.case.name:
             yield from explore.other_points(p, seed, notes, differences_apply=bool(differences))
             yield from explore.other_shapes(p, seed, notes)

@@ -98,7 +98,9 @@ def test_conv2d_is_the_loops_and_laxs_own_gradient(name):
             assert np.all(np.abs(g - o) <= 2 * terms * _ROUNDOFF * size)
 
 
-@pytest.mark.parametrize("name", ["all at once", "depthwise", "plain"])
+@pytest.mark.parametrize(
+    "name", ["plain", *[pytest.param(n, marks=pytest.mark.slow) for n in ("all at once", "depthwise")]]
+)
 def test_conv2d_under_vmap_and_jit(name):
     """One example after the other, mapped, or compiled: the same gradients; also with a kernel for each example."""
     x_shape, w_shape, *options = CONVOLUTIONS[name]

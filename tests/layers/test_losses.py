@@ -291,6 +291,7 @@ def test_values_and_argument_order_are_those_of_optax():
         assert jnp.allclose(square_error(z, p), optax.losses.squared_error(z, p).sum(-1) / 2, atol=64 * 2.0**-53)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fn",
     [

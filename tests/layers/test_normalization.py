@@ -109,6 +109,7 @@ def test_batch_norm_statistics_of_bfloat16_are_float32():
     assert (y.dtype, mean.dtype, variance.dtype) == (jnp.bfloat16, jnp.float32, jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fn",
     [lambda x: layer_norm(x, _ONES, _ONES), lambda x: rms_norm(x, _ONES), lambda x: batch_norm(x, _ONES, _ONES)[0]],

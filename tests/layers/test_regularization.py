@@ -13,7 +13,7 @@ from backproplab.layers.regularization import dropout
 _KEY = 7  # a seed: keys are made inside the tests, importing touches no device
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [0.5, *[pytest.param(rate, marks=pytest.mark.slow) for rate in (0.1, 0.9)]])
 def test_gradient_is_the_forward_mask(rate):
     """y is x times a constant per entry, so dx / dy is y / x bit for bit; eager, compiled, as in autodiff."""
     key = jax.random.key(_KEY)
