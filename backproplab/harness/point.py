@@ -89,12 +89,9 @@ class Point:
                 bounds = [b + _NUDGE_SAFETY / _NUDGES * np.abs(n - v) for b, n, v in zip(bounds, nudged, at_point)]
         return self._differences(values, exact, bounds, cotangents)
 
-    def roundings(self, cotangents: list[np.ndarray]) -> list[Difference]:
-        """The rule as it ran on the device, in its dtype, against its own formula in float64, likewise."""
-        return self.arithmetic(cotangents)[0]
-
     def arithmetic(self, cotangents: list[np.ndarray]) -> tuple[list[Difference], list[np.ndarray]]:
-        """`roundings`, and the bounds on what rounding in the same dtype does to the oracle's gradients."""
+        """The rule as it ran on the device, in its dtype, against its own formula in float64, per output and gradient; and
+        the bounds on what rounding in the same dtype does to the oracle's gradients."""
         inputs = self.inputs(cotangents)
         machine = executed(self.matmul)
         values, errors = self.pair.analyse_rule(inputs, machine)

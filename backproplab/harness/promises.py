@@ -26,7 +26,11 @@ def linearity_checks(p: Point, seed: int) -> Iterator[Check]:
     twice = gradients([2 * c for c in cotangents])
     for label, (at_zero, _), (one, error), (two, _) in zip(p.view.labels, zero, once, twice):
         if np.any(at_zero != 0) and np.isfinite(one).all():
-            cause = "the incoming cotangent is ignored" if np.array_equal(two, one) else "the rule is not linear in the cotangent"
+            cause = (
+                "the incoming cotangent is ignored"
+                if np.array_equal(two, one)
+                else "the rule is not linear in the cotangent"
+            )
             largest = float(np.nanmax(np.abs(at_zero))) if not np.isnan(at_zero).all() else float("nan")
             yield Check("linearity", "fail", label, error=largest, bound=0.0,
                         cause=f"{cause}: the gradient of {label} is {largest:.3g} for a cotangent of zeros")  # fmt: skip

@@ -158,12 +158,12 @@ def test_kinks_that_meet():
     f = lambda x: (
         relu(x) - relu(3 * x) + relu(-x)
     )  # the slopes of its sides are -1 and -2; the rules make 0, autodiff -1.5
-    verdict = verify(f, np.array([0.0, 1.0]), dtypes=("float64",))
+    verdict = verify(f, np.array([0.0, 1.0]), dtypes=("float64",), name="kink")
     assert verdict.passed, str(verdict)
     assert any("several kinks meet" in note for note in verdict.notes)
     doubled = by_hand(lambda x: jnp.maximum(x, 0.0), lambda x, dy: (2 * (x[0] > 0) * dy,))
     f = lambda x: relu(x) - relu(3 * x) + doubled(-x)
-    assert verify(f, np.array([0.0, -1.0]), dtypes=("float64",)).status == "fail"
+    assert verify(f, np.array([0.0, -1.0]), dtypes=("float64",), name="kink").status == "fail"
 
 
 def test_wrong_function_keeps_its_own_checks():

@@ -28,10 +28,10 @@ INITS = {
     perceptron: lambda key: perceptron.init(key, 5),
     softmax_classifier: lambda key: softmax_classifier.init(key, SIZES),
 }
-# what convolves takes seconds to compile in every test
+# the others take a second to compile in every test
 NETWORKS = pytest.mark.parametrize(
     "network",
-    [pytest.param(n, marks=[pytest.mark.slow] if n is convolutional_classifier else []) for n in INITS],
+    [pytest.param(n, marks=[] if n in (mlp, perceptron) else [pytest.mark.slow]) for n in INITS],
     ids=lambda network: network.__name__.split(".")[-1],
 )
 FULL = {"rtol": 1e-12, "atol": 1e-13}  # float64: a few hundred roundings of 1e-16, and room for cancellation
