@@ -229,7 +229,7 @@ def _precise(p: Point, rounds: list) -> list[list[Difference]] | None:
 
 
 def _leaf(found: list[list[Difference]] | None, leaf: int) -> list[Difference] | None:
-    return found and [differences[leaf] for differences in found]
+    return [differences[leaf] for differences in found] if found else None
 
 
 def _measured(p: Point, leaf: int, results: list, seed: int) -> list[Difference]:

@@ -22,8 +22,7 @@ from jax.extend.core import ClosedJaxpr, Literal, Var
 
 from backproplab.case import static_argnums, with_defaults
 from backproplab.harness.point import Point
-from backproplab.harness.rounding import BODY
-from backproplab.harness.strip import forward_body
+from backproplab.harness.rounding import body_of
 
 # Where loops and branches keep the bodies that may be edited.
 BODIES = {"scan": "jaxpr", "while": "body_jaxpr", "cond": "branches"}
@@ -130,7 +129,7 @@ def flat(closed: ClosedJaxpr) -> ClosedJaxpr:
         read = lambda v: v if isinstance(v, Literal) else env.get(v, v)
         for eqn in jaxpr.eqns:
             operands = [read(v) for v in eqn.invars]
-            body = forward_body(eqn) or eqn.params.get(BODY.get(eqn.primitive.name, ""))
+            body = body_of(eqn)
             if body is None:
                 made = [Var(v.aval) for v in eqn.outvars]
                 eqns.append(eqn.replace(invars=operands, outvars=made, params=_flat_bodies(eqn)))

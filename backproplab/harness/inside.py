@@ -397,4 +397,5 @@ def _backward(eqn: Any, inputs: list, cotangents: list) -> list:
     forwarded = eqn.params["out_trees"]()[2]  # residuals that are inputs are not returned again
     results = iter(results)
     residuals = [next(results) if place is None else inputs[place] for place in forwarded]
-    return bwd.call_wrapped(*residuals, *cotangents)
+    found = bwd.call_wrapped(*residuals, *cotangents)
+    return found[0] if isinstance(found[0], list) else found  # from jax 0.12 on there is something beside them

@@ -22,6 +22,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from backproplab.harness import error_rules
 from backproplab.harness.control import CONTROL
 from backproplab.harness.error_rules import UNBOUNDED, Bounded, Machine, is_float, is_inexact, widest
+from backproplab.harness.primitives import name_of
 from backproplab.harness.strip import forward_body
 
 # Where a primitive that just runs another program keeps it.
@@ -58,6 +59,12 @@ def bounded(closed: ClosedJaxpr, unknown: set[str]) -> Callable[[Sequence, Machi
     return analyse
 
 
+def body_of(eqn: Any) -> ClosedJaxpr | Jaxpr | None:
+    """The program that an equation just runs, if it does."""
+    key = BODY.get(name_of(eqn))
+    return forward_body(eqn) or (eqn.params.get(key) if key else None)
+
+
 class _Step(NamedTuple):
     """An equation, what computes its bounds, the program that it just runs (if it does), and what no later one reads."""
 
@@ -77,7 +84,7 @@ def _steps(jaxpr: Jaxpr) -> tuple[_Step, ...]:
         _Step(
             eqn,
             error_rules.rule_for(eqn) or error_rules.unbounded,
-            forward_body(eqn) or (eqn.params.get(BODY[eqn.primitive.name]) if eqn.primitive.name in BODY else None),
+            body_of(eqn),
             tuple(v for v in read if last_use[v] == i and v not in kept),
         )
         for i, (eqn, read) in enumerate(zip(jaxpr.eqns, variables))

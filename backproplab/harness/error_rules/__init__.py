@@ -42,13 +42,16 @@ from backproplab.harness.error_rules.elementwise import (
     complex_exp,
     complex_number,
     div,
+    exp_of_minus_square,
     function,
     gently_sloped,
     integer_pow,
     mul,
     neg,
     next_after,
+    one_minus_square,
     part,
+    polynomial,
     power,
     rem,
     square,
@@ -78,6 +81,7 @@ from backproplab.harness.error_rules.machine import (
 from backproplab.harness.error_rules.matrices import cholesky, eigh, lu, svd, triangular_solve
 from backproplab.harness.error_rules.outcomes import BRANCHING, outcome
 from backproplab.harness.error_rules.units import STEPS, UNITS
+from backproplab.harness.primitives import name_of
 
 __all__ = ["BRANCHING", "RULES", "UNBOUNDED", "Bounded", "Machine", "error_array", "executed", "is_complex", "is_float", "is_inexact",
            "lifted", "natively", "outcome", "rule_for", "storage_roundoff", "unbounded", "widest"]  # fmt: skip
@@ -85,11 +89,12 @@ __all__ = ["BRANCHING", "RULES", "UNBOUNDED", "Bounded", "Machine", "error_array
 _GENTLE = ("sin", "cos", "bessel_i0e", "bessel_i1e")
 _MOVING = ("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p", "stop_gradient",
            "pad", "concatenate", "optimization_barrier", "split", "stack", "unstack", "name", "tile", "broadcast_to", "device_put",
-           "sharding_constraint", "reshard", "layout_constraint", "pvary", "reduced_vary_cast_p")  # fmt: skip
+           "sharding_constraint", "reshard", "layout_constraint", "pvary", "reduced_vary_cast_p", "reduced_vary_cast", "vary_unreduced_cast")  # fmt: skip
 
 RULES: dict[str, Callable] = {
     "add": add, "sub": add, "add_any": add, "mul": mul, "div": div, "rem": rem, "neg": neg, "abs": absolute, "square": square,
-    "integer_pow": integer_pow, "pow": power, "atan2": atan2, "nextafter": next_after,
+    "exp_neg_sq": exp_of_minus_square,
+    "integer_pow": integer_pow, "pow": power, "one_minus_square": one_minus_square, "polynomial": polynomial, "atan2": atan2, "nextafter": next_after,
     **dict.fromkeys([f for f in (*UNITS, *STEPS) if f not in (*_GENTLE, "tan")], function),
     "tan": tangent, **dict.fromkeys(_GENTLE, gently_sloped),
     **dict.fromkeys(("real", "imag", "conj"), part), "complex": complex_number,
@@ -117,7 +122,7 @@ _COMPLEX = {"add", "sub", "add_any", "mul", "div", "neg", "abs", "square", "inte
 
 def rule_for(eqn) -> Callable | None:
     """The rule of an equation, None if there is none."""
-    name = eqn.primitive.name
+    name = name_of(eqn)
     variables = [v.aval for v in (*eqn.invars, *eqn.outvars)]
     if any(is_complex(v) for v in variables):
         return RULES[name] if name in _COMPLEX else complex_exp if name == "exp" else None

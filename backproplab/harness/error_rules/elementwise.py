@@ -92,6 +92,29 @@ def rem(eqn, inputs, machine):
     return [Bounded(out, xp.where(same | (error == 0), error, xp.inf))]
 
 
+def one_minus_square(eqn, inputs, machine):
+    """(1 + x)(1 - x): three roundings, and nothing that cancels."""
+    (x,) = inputs
+    xp = machine.xp
+    (out,) = bind(eqn, [x.value], xp)
+    if not is_inexact(out):
+        return [Bounded(out, doubt(xp, x.error))]
+    error = None if x.error is None else times(largest_size(x, xp) + xp.abs(x.value), x.error, xp)
+    return [rounded(out, error, dtype_of(eqn), machine, 3.0)]
+
+
+def polynomial(eqn, inputs, machine):
+    """Horner's rule from the highest coefficient down, each step as a product and a sum."""
+    x, *coefficients = inputs
+    total = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        xp, dtype = machine.xp, dtype_of(eqn)
+        product = plus(times(largest_size(x, xp), total.error, xp), times(total.value, x.error, xp))
+        total = rounded(total.value * x.value, product, dtype, machine)
+        total = rounded(total.value + c.value, plus(total.error, c.error), dtype, machine)
+    return [total]
+
+
 # --- functions of one number ----------------------------------------------------------------------------------------
 
 
@@ -117,6 +140,19 @@ def function(eqn, inputs, machine):
     if name in FLOORED:
         error = plus(error, UNITS[name] * machine.roundoff[dtype_of(eqn)] * floor(name, x.value, xp))
     return [rounded(out, error, dtype_of(eqn), machine, units(name, x.value, xp))]
+
+
+def exp_of_minus_square(eqn, inputs, machine):
+    """exp(-x^2) from the upper and the lower half of the bits of x, where x has bits enough to be split."""
+    (x,) = inputs
+    xp, dtype = machine.xp, dtype_of(eqn)
+    f = lambda a: xp.exp(-a * a)
+    out = f(x.value)
+    error = None
+    if x.error is not None:
+        error = _reach(f, x, out, xp.maximum(x.error, _LEAST * xp.abs(x.value)), xp)
+    split = dtype in ("float64", "float32")
+    return [rounded(out, error, dtype, machine, UNITS["exp"] + (2.0 if split else 1 + x.value**2))]
 
 
 # An error of x that is a smaller part of it would not show in the float64 values of a function: the slope counts.

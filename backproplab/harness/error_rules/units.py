@@ -7,7 +7,7 @@ it with `units`, which must be no less than `SAFETY` times what was found. Steps
 SAFETY = 1.5
 
 UNITS: dict[str, float] = {
-    "exp": 4, "exp2": 4, "log": 4, "log1p": 6, "expm1": 10, "tanh": 14, "logistic": 6, "sqrt": 2, "rsqrt": 4, "cbrt": 10,
+    "exp": 4, "exp2": 4, "log": 4, "log2": 4, "log1p": 6, "expm1": 10, "tanh": 14, "logistic": 6, "sqrt": 2, "rsqrt": 4, "cbrt": 10,
     "erf": 10, "erfc": 20, "erf_inv": 60, "sin": 4, "cos": 4, "tan": 4, "atan": 9, "asin": 4, "acos": 5, "asinh": 6, "acosh": 6,
     "atanh": 300, "sinh": 10, "cosh": 10, "lgamma": 8, "digamma": 8, "bessel_i0e": 10, "bessel_i1e": 24,
 }  # fmt: skip
