@@ -1,4 +1,4 @@
-"""backproplab as a tool under test for the scorer of the gradient corpus (see docs/measured.md for the command)."""
+"""backproplab as a tool under test for the scorer of the gradient corpus (see docs/comparison.md for the command)."""
 
 from dataclasses import replace
 

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.extend.core import Literal
+from jax.extend.core import Jaxpr, Literal
 
 from backproplab.case import parameter_names, static_argnums, with_defaults
 from backproplab.harness.contract import line_of
+
+_OURS = ("backproplab/rule.py", "backproplab/harness/blame.py", "backproplab/harness/inside.py")  # lines that are nobody's rule
 
 
 def line_of_gradient(fn: Callable, args: tuple, label: str) -> str | None:
@@ -37,22 +39,26 @@ def line_of_gradient(fn: Callable, args: tuple, label: str) -> str | None:
         outputs = [v for owner, v in zip(owners, jaxpr.jaxpr.outvars) if label.startswith(owner)]
     except Exception:  # a rule that cannot be traced alone has already failed a check that says so
         return line_of(bwd)
-    made_by = {v: eqn for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars}
-    for v in outputs:
-        if not isinstance(v, Literal) and v in made_by:
-            return _user_line(made_by, v) or line_of(bwd)
-    return line_of(bwd)
+    lines = (line_that_made(jaxpr.jaxpr, v) for v in outputs)
+    return next((line for line in lines if line is not None), None) or line_of(bwd)
 
 
-def _user_line(made_by: dict, v: Any) -> str | None:
-    """The line of the equation, or of the one before it if it was made by the registration helper (a cast, a psum)."""
+def line_that_made(jaxpr: Jaxpr, v: Any) -> str | None:
+    """The line of the equation that made `v`, or of the one before it if it was put behind the rule: a cast, a psum."""
+    made_by = {u: eqn for eqn in jaxpr.eqns for u in eqn.outvars}
+    while v is not None and not isinstance(v, Literal) and v in made_by:
+        eqn = made_by[v]
+        if (line := user_line(eqn)) is not None:
+            return line
+        v = next((u for u in eqn.invars if not isinstance(u, Literal) and u in made_by), None)
+    return None
+
+
+def user_line(eqn: Any) -> str | None:
+    """`file:line` of the code that made an equation; None if it was not the user's."""
     from jax._src import source_info_util
 
-    eqn = made_by[v]
     for frame in source_info_util.user_frames(eqn.source_info.traceback):
-        if not frame.file_name.endswith("backproplab/rule.py"):
+        if not frame.file_name.endswith(_OURS):
             return f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}"
-        before = [u for u in eqn.invars if not isinstance(u, Literal) and u in made_by]
-        if before:
-            return _user_line(made_by, before[0])
     return None

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 from jax.extend.core.primitives import closed_call_p
 
 from backproplab.case import Case, function_name
 from backproplab.harness import autodiff
+from backproplab.harness.blame import line_that_made, user_line
 from backproplab.harness.compare import Difference
 from backproplab.harness.contract import line_of
 from backproplab.harness.point import Point, point
@@ -29,7 +30,6 @@ from backproplab.harness.verdict import Check
 from backproplab.harness.view import is_inexact
 
 _NOTED = 16  # as many calls of one layer are looked at: the last steps of a loop
-_OURS = ("backproplab/rule.py", "backproplab/harness/inside.py")  # lines that are nobody's rule
 _CLEARED = 1e-6  # a rule whose error is proved to be below this share of the gradient is right at this call
 
 
@@ -171,7 +171,7 @@ def _with_notes(node: Any, layers: list[_Layer], called: str | None) -> Any:
 
 def _with_note(eqn: Any, layers: list[_Layer], called: str | None) -> Any:
     body = forward_body(eqn)
-    called = _line(eqn) or called
+    called = user_line(eqn) or called
     if body is None:
         return eqn.replace(params={name: _with_notes(value, layers, called) for name, value in eqn.params.items()})
     layer = _Layer(eqn, called)
@@ -356,16 +356,6 @@ def _source(info: Any) -> tuple[str, str | None]:
     return name, place.rsplit("/", 1)[-1] or None
 
 
-def _line(eqn: Any) -> str | None:
-    """`file:line` of the code that made an equation; None if it was not the user's."""
-    from jax._src import source_info_util
-
-    for frame in source_info_util.user_frames(eqn.source_info.traceback):
-        if not frame.file_name.endswith(_OURS):
-            return f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}"
-    return None
-
-
 def _line_of_cotangent(layer: _Layer, i: int) -> str | None:
     """`file:line` where the backward rule makes the cotangent of input `i`; None if it cannot be traced by itself."""
     inputs = [v.aval for v in layer.eqn.invars]
@@ -374,15 +364,7 @@ def _line_of_cotangent(layer: _Layer, i: int) -> str | None:
         jaxpr = jax.make_jaxpr(lambda xs, cs: [_backward(layer.eqn, xs, cs)[i]])(inputs, cotangents).jaxpr
     except Exception:  # JAX keeps the parts of a rule in places of its own that may move
         return None
-    made_by = {v: eqn for eqn in jaxpr.eqns for v in eqn.outvars}
-    wanted: Any = jaxpr.outvars[0]
-    while wanted in made_by:
-        eqn = made_by[wanted]
-        if (line := _line(eqn)) is not None:
-            return line
-        # a cast or sum that registration or vmap put behind the rule
-        wanted = next((v for v in eqn.invars if not isinstance(v, Literal) and v in made_by), None)
-    return None
+    return line_that_made(jaxpr, jaxpr.outvars[0])
 
 
 def _backward(eqn: Any, inputs: list, cotangents: list) -> list:

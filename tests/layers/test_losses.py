@@ -320,3 +320,9 @@ def test_hinge_gradients_keep_one_byte_per_score():
     for fn in (multiclass_hinge, weston_watkins_hinge):
         _, pull_back = jax.vjp(lambda s, fn=fn: fn(s, labels), scores)
         assert sum(leaf.nbytes for leaf in jax.tree.leaves(pull_back)) == scores.size
+
+
+def test_square_error_does_not_broadcast():
+    """(n, 1) against (n,) would be n^2 differences."""
+    with pytest.raises(ValueError, match=r"wants one shape, not \(4, 1\) and \(4,\)"):
+        square_error(jnp.ones((4, 1)), jnp.ones(4))

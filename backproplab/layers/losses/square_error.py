@@ -13,14 +13,16 @@ def square_error(predictions, targets):
     """1/2 ||predictions - targets||^2 over the last axis.
 
     predictions (..., d), targets (..., d) -> loss (...), in the dtype of the predictions; no mean is taken. (optax's
-    `squared_error` is elementwise and has no 1/2.)
+    `squared_error` is elementwise and has no 1/2.) Raises ValueError if the shapes differ.
     """
     difference = _difference(predictions, targets)
     return (0.5 * jnp.sum(difference * difference, -1)).astype(predictions.dtype)
 
 
 def _difference(predictions, targets):
-    """In float32 or wider."""
+    """In float32 or wider. Shapes that would broadcast are most often a mistake, (n, 1) against (n,)."""
+    if jnp.shape(predictions) != jnp.shape(targets):
+        raise ValueError(f"square_error wants one shape, not {jnp.shape(predictions)} and {jnp.shape(targets)}")
     return predictions.astype(jnp.promote_types(predictions.dtype, jnp.float32)) - targets
 
 
