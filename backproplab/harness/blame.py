@@ -9,7 +9,11 @@ from jax.extend.core import Jaxpr, Literal
 from backproplab.case import parameter_names, static_argnums, with_defaults
 from backproplab.harness.contract import line_of
 
-_OURS = ("backproplab/rule.py", "backproplab/harness/blame.py", "backproplab/harness/inside.py")  # lines that are nobody's rule
+_OURS = (
+    "backproplab/rule.py",
+    "backproplab/harness/blame.py",
+    "backproplab/harness/inside.py",
+)  # lines that are nobody's rule
 
 
 def line_of_gradient(fn: Callable, args: tuple, label: str) -> str | None:

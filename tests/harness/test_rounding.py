@@ -77,7 +77,7 @@ def test_no_error_exceeds_its_bound():
     """The property on which every verdict rests."""
     found = Found()
 
-    @settings(max_examples=80, **QUIET)
+    @settings(max_examples=50, **QUIET)
     @given(**EXAMPLE)
     def examples(program, seed, dtype, scale):
         never_exceeded(found, program, seed, dtype, scale, whole=False)

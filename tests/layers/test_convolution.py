@@ -270,6 +270,7 @@ def test_max_pool_keeps_nan_when_differentiated(shape):
     assert np.isnan(pool(x)).any()
 
 
+@pytest.mark.slow
 def test_max_pool_with_more_than_256_places():
     """One byte no longer numbers them: the last place of a 1 x 257 window still gets its gradient."""
     x = np.arange(257, dtype=np.float32).reshape(1, 1, 257, 1)

@@ -265,6 +265,7 @@ def test_logsumexp_of_an_empty_axis():
     assert _gradient(logsumexp, x, cotangent=np.ones(2, np.float32))[0].shape == (2, 0)
 
 
+@pytest.mark.slow
 def test_values_and_argument_order_are_those_of_optax():
     """Who moves over from optax by keyword gets the same numbers."""
     rng = np.random.default_rng(2)

@@ -100,6 +100,7 @@ def test_where_all_are_absent():
     assert np.isnan(jax.grad(lambda x: jax.nn.logsumexp(x, -1).sum())(x)[0]).any()
 
 
+@pytest.mark.slow
 def test_where_all_are_absent_under_every_axis():
     """All axes at once, a tuple, and the middle one: no NaN in any."""
     x = np.full((2, 3, 4), -_INF, np.float32)

@@ -75,6 +75,7 @@ def test_sizes_decide_the_shapes():
     assert {name: layer["b"] for name, layer in images.items()} == {"conv1": (3,), "conv2": (4,), "output": (5,)}
 
 
+@pytest.mark.slow
 def test_weights_have_variance_two_over_fan_in():
     """Biases are 0; in each layer the mean square of the weights is 2 / fan-in, within five standard errors."""
     params = [*mlp.init(KEY, (300, 200, 100)), *convolutional_classifier.init(KEY, (28, 28, 3), (32, 64), 10).values()]
