@@ -53,9 +53,7 @@ def test_an_experiment_is_short_and_takes_the_same_options(name):
     assert parameters["picture"].default == Path(f"{name}.png")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "xor" else [pytest.mark.slow]) for n in EXPERIMENTS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "xor" else [pytest.mark.slow]) for n in EXPERIMENTS])
 def test_an_experiment_runs(name, tmp_path, monkeypatch, capsys):
     """Two epochs: a bar for each run, a picture, finite measures; hand and autodiff, if both ran, at rounding level."""
     gradients = "both" if name in BOTH else "hand"
