@@ -9,11 +9,8 @@ from jax.extend.core import Jaxpr, Literal
 from backproplab.case import parameter_names, static_argnums, with_defaults
 from backproplab.harness.contract import line_of
 
-_OURS = (
-    "backproplab/rule.py",
-    "backproplab/harness/blame.py",
-    "backproplab/harness/inside.py",
-)  # lines that are nobody's rule
+# Files whose lines are nobody's rule.
+_OURS = ("backproplab/rule.py", "backproplab/harness/blame.py", "backproplab/harness/inside.py")
 
 
 def line_of_gradient(fn: Callable, args: tuple, label: str) -> str | None:

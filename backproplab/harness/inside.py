@@ -112,7 +112,7 @@ def judged(p: Point, seed: int, notes: list[str]) -> list[Check]:
         return checks
     if not found:
         beside = autodiff.checks_beside_kink(p, seed)
-        if any(check.status == "fail" for check in beside):
+        if any(check.status == "fail" for check in (*checks[: len(p.outputs)], *beside)):  # a value is no slope
             return checks
         notes.append("several kinks meet at this point; each rule inside is right by itself, and the whole beside it")
         return beside
@@ -236,7 +236,7 @@ def _wrong_inside(layer: _Layer, p: Point, seed: int) -> list[Culprit | None]:
     inner = [culprit for other in reversed(layer.inner) for culprit in _wrong_inside(other, p, seed)]
     try:
         with _without_rules() if any(inner) else nullcontext():
-            own: list[Culprit | None] = list(_wrong(layer, p, seed))
+            own = _wrong(layer, p, seed)
     except Exception:  # cannot be run by itself: a named axis, say. Whether the whole fails is not decided here
         own = [None]
     more = [None] if len(layer.noted) == _NOTED else []
@@ -258,8 +258,8 @@ def _without_rules() -> Iterator[None]:
         kind.__call__ = call
 
 
-def _wrong(layer: _Layer, p: Point, seed: int) -> list[Culprit]:
-    """The arguments whose cotangent is wrong at the call where most are."""
+def _wrong(layer: _Layer, p: Point, seed: int) -> list[Culprit | None]:
+    """The arguments whose cotangent is wrong at the call where most are; None if that could not be decided."""
     if not layer.noted:
         return []
     alone = _alone(layer)
@@ -269,9 +269,10 @@ def _wrong(layer: _Layer, p: Point, seed: int) -> list[Culprit]:
     sub, differences = max(found, key=lambda item: sum(not _cleared(d) for d in item[1]))
     if all(_cleared(d) for d in differences):
         return []
-    checks = autodiff.formula_checks(sub, seed, [])
+    checks = list(autodiff.formula_checks(sub, seed, []))
     wrong = [(c, d) for c, d in zip(checks, differences, strict=True) if c.status == "fail" and not _cleared(d)]
-    return [_culprit(layer, check, d) for check, d in wrong]
+    undecided = any(check.status == "inconclusive" for check in checks)
+    return [_culprit(layer, check, d) for check, d in wrong] or ([None] if undecided else [])
 
 
 def _cleared(d: Difference) -> bool:

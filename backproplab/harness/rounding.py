@@ -15,6 +15,7 @@ The device flushes numbers below the smallest normal one to 0 already when it re
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
@@ -26,7 +27,7 @@ from backproplab.harness.primitives import name_of
 from backproplab.harness.strip import forward_body
 
 # Where a primitive that just runs another program keeps it.
-BODY = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr",
+_BODY = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr",
          "checkpoint": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_lin": "jaxpr", "custom_vmap_call": "call",
     "eval_jaxpr": "call_jaxpr", "composite": "jaxpr"}  # fmt: skip
 
@@ -61,7 +62,7 @@ def bounded(closed: ClosedJaxpr, unknown: set[str]) -> Callable[[Sequence, Machi
 
 def body_of(eqn: Any) -> ClosedJaxpr | Jaxpr | None:
     """The program that an equation just runs, if it does."""
-    key = BODY.get(name_of(eqn))
+    key = _BODY.get(name_of(eqn))
     return forward_body(eqn) or (eqn.params.get(key) if key else None)
 
 
@@ -74,9 +75,18 @@ class _Step(NamedTuple):
     dead: tuple
 
 
-@functools.lru_cache(maxsize=1024)
+# For as long as somebody holds the program, whose captured arrays may be large.
+_read: WeakKeyDictionary[Jaxpr, tuple[_Step, ...]] = WeakKeyDictionary()
+
+
 def _steps(jaxpr: Jaxpr) -> tuple[_Step, ...]:
     """The same for every interpretation of a program."""
+    if jaxpr not in _read:
+        _read[jaxpr] = _read_once(jaxpr)
+    return _read[jaxpr]
+
+
+def _read_once(jaxpr: Jaxpr) -> tuple[_Step, ...]:
     variables = [{v for v in eqn.invars if not isinstance(v, Literal)} for eqn in jaxpr.eqns]
     last_use = {v: i for i, read in enumerate(variables) for v in read}
     kept = {v for v in jaxpr.outvars if not isinstance(v, Literal)}

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 from jax import lax
@@ -199,6 +200,35 @@ def test_long_loops_are_given_up():
     assert unknown == {"while"} and np.isinf(error) and value == 20_001
     value, error = one(steps(20), np.float32(0.1))
     assert error < 1e-5 and abs(value - 2.1) < 1e-6
+
+
+_ELEMENTWISE = lambda f: jax.vmap(jax.grad(f))
+# Functions that releases of JAX make of different primitives, and their values in many digits.
+COMPOSED = {
+    "slope of erf": (_ELEMENTWISE(lax.erf), lambda x: 2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-x * x), 1.5),
+    "slope of erfc": (_ELEMENTWISE(lax.erfc), lambda x: -2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-x * x), 4.0),
+    "slope of tanh": (_ELEMENTWISE(jnp.tanh), lambda x: mpmath.sech(x) ** 2, 1.5),
+    "slope of atanh": (_ELEMENTWISE(jnp.arctanh), lambda x: 1 / (1 - x * x), 0.9),
+    "log2": (lambda x: jnp.log2(x * x), lambda x: 2 * mpmath.log(abs(x)) / mpmath.log(2), 4.0),
+    "polynomial": (lambda x: jnp.polyval(f32(0.3, -1.7, 0.5, 2.1), x),
+                   lambda x: sum(mpmath.mpf(float(c)) * x**k for k, c in enumerate(f32(2.1, 0.5, -1.7, 0.3))), 3.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_functions_that_jax_puts_together(name):
+    """No result is further from the exact one than its bound, which is a few roundings; the argument has an error too."""
+    f, exact, reach = COMPOSED[name]
+    factor = np.float32(0.8125)
+    x = np.random.default_rng(0).uniform(-reach, reach, 500).astype(np.float32)
+    program = lambda x: f(x * x * factor / x)  # which is rounded three times before
+    values, errors = one(program, x)
+    with mpmath.workdps(50):
+        right = np.array([float(exact(mpmath.mpf(float(v)) * mpmath.mpf(float(factor)))) for v in x])
+    got = np.asarray(jax.jit(program)(x), np.float64)
+    assert (np.abs(got - right) <= errors + 1e-12 * np.abs(right)).all()
+    assert np.abs(values - right).max() < 2.0**-23 * np.abs(right).max()  # 2 / sqrt(pi) is stored in float32
+    assert np.median(errors / np.abs(right)) < 1e-5
 
 
 def test_every_rule_is_of_a_primitive_of_jax():
