@@ -129,11 +129,10 @@ def test_passes_at_twenty_seeds(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [6, 8])
 @pytest.mark.parametrize("case", [case for case in networks.CASES if not case.name], ids=lambda case: case.id)
-def test_networks_at_points_of_the_harness(case, seed):
+def test_networks_at_points_of_the_harness(case):
     """Where several rectifiers are at their kink at once, which seed 0 does not meet: no rule is wrong for that."""
-    verify(case, seed=seed).assert_passed()
+    verify(case, seed=8).assert_passed()
 
 
 def test_public_names():
