@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, away_from_zero, full
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("alpha",))
 def celu(x, alpha=1.0):
     """x where x > 0, else alpha (exp(x / alpha) - 1); x (...) -> y (...). alpha > 0; names as in `jax.nn.celu`."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return jnp.where(x > 0, wide, alpha * jnp.expm1(jnp.where(x > 0, 0, wide) / alpha)).astype(x.dtype)
+    wide = widened(x)
+    return jnp.where(x > 0, wide, alpha * jnp.expm1(jnp.where(x > 0, 0, wide) / alpha)).astype(floating_dtype(x))
 
 
 def celu_fwd(x, alpha):
@@ -26,8 +27,7 @@ def celu_bwd(alpha, x, dy):
     """The alpha in front and the one below x cancel: slope exp(x / alpha) on the left, 1 on the right, both 1 at x = 0.
     There is no kink, whatever alpha. The division rounds, which costs exp(x / alpha) a relative error of |x / alpha| units
     in the last place, unless alpha is a power of two."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    return (dy.astype(wide) * jnp.exp(jnp.minimum(x.astype(wide), 0) / alpha),)
+    return (widened(dy) * jnp.exp(jnp.minimum(widened(x), 0) / alpha),)
 
 
 defvjp(celu, celu_fwd, celu_bwd)

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, away_from_zero, full, normal
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("alpha",))
 def elu(x, alpha=1.0):
     """x where x > 0, else alpha (exp(x) - 1); x (...) -> y (...). Argument names as in `jax.nn.elu`."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return jnp.where(x > 0, wide, alpha * jnp.expm1(jnp.where(x > 0, 0, wide))).astype(x.dtype)
+    wide = widened(x)
+    return jnp.where(x > 0, wide, alpha * jnp.expm1(jnp.where(x > 0, 0, wide))).astype(floating_dtype(x))
 
 
 def elu_fwd(x, alpha):
@@ -29,8 +30,7 @@ def elu_bwd(alpha, x, dy):
 
     exp(x) is applied as its root twice: it underflows before dy alpha exp(x) does.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    x, dy = x.astype(wide), dy.astype(wide)
+    x, dy = widened(x), widened(dy)
     root = jnp.exp(jnp.minimum(x, 0) / 2)
     return (jnp.where(x > 0, dy, dy * alpha * root * root),)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
@@ -16,9 +17,9 @@ def gelu(x):
 
     `jax.nn.gelu(x, approximate=False)`; for the form with tanh see `gelu_tanh`.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = widened(x)
     # not -inf, whose product with 0 is NaN
-    return (jnp.maximum(wide, jnp.finfo(wide.dtype).min) * _probability(wide)).astype(x.dtype)
+    return (jnp.maximum(wide, jnp.finfo(wide.dtype).min) * _probability(wide)).astype(floating_dtype(x))
 
 
 def _probability(x):
@@ -44,9 +45,8 @@ def gelu_bwd(x, dy):
       Phi(x) = phi(x) / |x| (1 - 1/x^2 + 3/x^4 - 15/x^6 + 105/x^8 ...), which five terms give to 2e-16 of the slope in
       float64 and to 1e-9 in float32. There the slope is phi(x) (x + series / |x|).
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    x = jnp.clip(x.astype(wide), -40, 40)  # the slope is 0 or 1 there; at an infinity the formula would be NaN
-    edge = 1 - math.sqrt(-2 * math.log(jnp.finfo(wide).tiny))
+    x = jnp.clip(widened(x), -40, 40)  # the slope is 0 or 1 there; at an infinity the formula would be NaN
+    edge = 1 - math.sqrt(-2 * math.log(jnp.finfo(x.dtype).tiny))
     far = jnp.minimum(x, edge)
     r = 1 / (far * far)
     series = 1 - r * (1 - 3 * r * (1 - 5 * r * (1 - 7 * r)))
@@ -55,7 +55,7 @@ def gelu_bwd(x, dy):
     rest = jnp.exp((h - x) * (h + x) / 2) / math.sqrt(2 * math.pi)
     probability = jnp.where(x < edge, 0, _probability(x))
     flank = jnp.where(x < edge, far - series / far, x)
-    return (dy.astype(wide) * (probability + root * flank * rest * root),)
+    return (widened(dy) * (probability + root * flank * rest * root),)
 
 
 defvjp(gelu, gelu_fwd, gelu_bwd)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 SCALE = math.sqrt(2 / math.pi)
@@ -21,9 +22,10 @@ _CUBED = round(2 * SCALE * CUBIC * 2**16) / 2**16
 @jax.custom_vjp
 def gelu_tanh(x):
     """x (1 + tanh(u)) / 2 with u = SCALE (x + CUBIC x^3); x (...) -> y (...). `jax.nn.gelu(x, approximate=True)`."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = widened(x)
     s = jax.nn.sigmoid(2 * SCALE * (wide + CUBIC * wide**3))  # (1 + tanh u) / 2 = sigmoid(2 u), which does not cancel
-    return (jnp.maximum(wide, jnp.finfo(wide.dtype).min) * s).astype(x.dtype)  # not -inf: its product with 0 is NaN
+    # not -inf, whose product with 0 is NaN
+    return (jnp.maximum(wide, jnp.finfo(wide.dtype).min) * s).astype(floating_dtype(x))
 
 
 def gelu_tanh_fwd(x):
@@ -43,14 +45,13 @@ def gelu_tanh_bwd(x, dy):
     e in front carries the left tail. (sech^2 u = 1 - tanh^2 u, as autodiff has it, loses it.) It is applied as its root
     twice, since it underflows before the slope does.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    x = jnp.clip(x.astype(wide), -32, 32)  # the slope is 0 or 1 there; at an infinity the formula would be NaN
+    x = jnp.clip(widened(x), -32, 32)  # the slope is 0 or 1 there; at an infinity the formula would be NaN
     right = x > 0
     root, rest = _exponential(jnp.where(right, x, -x))
     e = root * rest * root
     w = 2 * SCALE * x * (1 + 3 * CUBIC * x * x)
     slope = jnp.where(right, 1 + e + w * e, root * (1 + e + w) * rest * root) / jnp.square(1 + e)
-    return (dy.astype(wide) * slope,)
+    return (widened(dy) * slope,)
 
 
 def _exponential(x):

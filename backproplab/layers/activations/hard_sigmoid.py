@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, uniform
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
 @jax.custom_vjp
 def hard_sigmoid(x):
     """min(max(x + 3, 0), 6) / 6, elementwise; x (...) -> y (...), between 0 and 1."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # x + 3 would round in bfloat16
-    return (jnp.minimum(jnp.maximum(wide + 3, 0), 6) / 6).astype(x.dtype)
+    wide = widened(x)  # x + 3 would round in bfloat16
+    return (jnp.minimum(jnp.maximum(wide + 3, 0), 6) / 6).astype(floating_dtype(x))
 
 
 def hard_sigmoid_fwd(x):

@@ -5,15 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, uniform
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
 @jax.custom_vjp
 def hard_swish(x):
     """x min(max(x + 3, 0), 6) / 6, elementwise; x (...) -> y (...)."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # x + 3 would round in bfloat16
+    wide = widened(x)  # x + 3 would round in bfloat16
     # cut at -3, beyond which the other factor is 0, so that -inf gives 0
-    return (jnp.maximum(wide, -3) * (jnp.minimum(jnp.maximum(wide + 3, 0), 6) / 6)).astype(x.dtype)
+    return (jnp.maximum(wide, -3) * (jnp.minimum(jnp.maximum(wide + 3, 0), 6) / 6)).astype(floating_dtype(x))
 
 
 def hard_swish_fwd(x):
@@ -25,8 +26,7 @@ def hard_swish_bwd(x, dy):
     """y = 0 for x < -3, x (x + 3) / 6 inside, x for x > 3: slopes 0, (2 x + 3) / 6 and 1. At both kinks the slope of the
     outer side is taken: 0 at -3, where the inner one is -1/2, and 1 at 3, where it is 3/2.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    x, dy = x.astype(wide), dy.astype(wide)
+    x, dy = widened(x), widened(dy)
     return (jnp.where(x <= -3, 0, jnp.where(x >= 3, dy, dy * (2 * x + 3) / 6)),)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, away_from_zero, full
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
@@ -18,7 +19,7 @@ def leaky_relu(x, negative_slope=0.01):
 
 def _times(negative_slope, x):
     """In float32 or wider: bfloat16 has no 0.01."""
-    return (negative_slope * x.astype(jnp.promote_types(x.dtype, jnp.float32))).astype(x.dtype)
+    return (negative_slope * widened(x)).astype(floating_dtype(x))
 
 
 def leaky_relu_fwd(x, negative_slope):

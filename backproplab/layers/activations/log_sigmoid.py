@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
 @jax.custom_vjp
 def log_sigmoid(x):
     """log(1 / (1 + exp(-x))) = -log(1 + exp(-x)), elementwise, without overflow; x (...) -> y (...)."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return -jnp.logaddexp(-wide, 0).astype(x.dtype)
+    wide = widened(x)
+    return -jnp.logaddexp(-wide, 0).astype(floating_dtype(x))
 
 
 def log_sigmoid_fwd(x):
@@ -22,8 +23,7 @@ def log_sigmoid_fwd(x):
 
 def log_sigmoid_bwd(x, dy):
     """d/dx (-log(1 + exp(-x))) = exp(-x) / (1 + exp(-x)) = 1 / (1 + exp(x)) = s(-x), as 1 - s(x) but without cancelling."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    return (dy.astype(wide) * jax.nn.sigmoid(-x.astype(wide)),)
+    return (widened(dy) * jax.nn.sigmoid(-widened(x)),)
 
 
 defvjp(log_sigmoid, log_sigmoid_fwd, log_sigmoid_bwd)

@@ -5,15 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
 @jax.custom_vjp
 def mish(x):
     """x tanh(log(1 + exp(x))), elementwise; x (...) -> y (...). Its limits at the infinities: 0 and inf."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = widened(x)
     # not -inf, whose product with 0 is NaN
-    return (jnp.maximum(wide, jnp.finfo(wide.dtype).min) * jnp.tanh(jnp.logaddexp(wide, 0))).astype(x.dtype)
+    return (jnp.maximum(wide, jnp.finfo(wide.dtype).min) * jnp.tanh(jnp.logaddexp(wide, 0))).astype(floating_dtype(x))
 
 
 def mish_fwd(x):
@@ -35,15 +36,14 @@ def mish_bwd(x, dy):
     All terms are positive, and nothing cancels but at the minimum, x = -1.192. On the left e stands before everything,
     and is applied as its root twice: in float32 it underflows at x = -87, but e (1 + x) only at x = -92.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    x = jnp.clip(x.astype(wide), -1e4, 1e4)  # the slope is 0 or 1 there; at an infinity the formula would be NaN
+    x = jnp.clip(widened(x), -1e4, 1e4)  # the slope is 0 or 1 there; at an infinity the formula would be NaN
     right = x > 0
     root = jnp.exp(jnp.where(right, -x, x) / 2)
     e = root * root
     q = jnp.where(right, 1 + 2 * e + 2 * e * e, e * e + 2 * e + 2)
     on_the_right = (1 + 2 * e) / q + x * 4 * e * e * (1 + e) / (q * q)
     on_the_left = root * ((e + 2) / q + x * 4 * (1 + e) / (q * q)) * root
-    return (dy.astype(wide) * jnp.where(right, on_the_right, on_the_left),)
+    return (widened(dy) * jnp.where(right, on_the_right, on_the_left),)
 
 
 defvjp(mish, mish_fwd, mish_bwd)

@@ -6,14 +6,15 @@ import numpy as np
 
 from backproplab.case import Case, away_from_zero, full, normal
 from backproplab.layers.gates.add import sum_to
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
 @jax.custom_vjp
 def prelu(x, alpha):
     """x where x >= 0, else alpha x, in the dtype of x; alpha of a shape that broadcasts to that of x: (), (features,)."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return jnp.where(x >= 0, wide, alpha * wide).astype(x.dtype)
+    wide = widened(x)
+    return jnp.where(x >= 0, wide, alpha * wide).astype(floating_dtype(x))
 
 
 def prelu_fwd(x, alpha):
@@ -29,7 +30,7 @@ def prelu_bwd(residuals, dy):
     At the kink x = 0 the slope is 1, as in `leaky_relu`.
     """
     x, alpha = residuals
-    dy = dy.astype(jnp.promote_types(dy.dtype, jnp.float32))
+    dy = widened(dy)
     return jnp.where(x >= 0, dy, alpha * dy), sum_to(alpha.shape, jnp.where(x >= 0, 0, dy * x))
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, away_from_zero, full
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 ALPHA = 1.6732632423543772
@@ -14,8 +15,9 @@ SCALE = 1.0507009873554805
 @jax.custom_vjp
 def selu(x):
     """SCALE x where x > 0, else SCALE ALPHA (exp(x) - 1); x (...) -> y (...)."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return jnp.where(x > 0, SCALE * wide, SCALE * ALPHA * jnp.expm1(jnp.where(x > 0, 0, wide))).astype(x.dtype)
+    wide = widened(x)
+    below = ALPHA * jnp.expm1(jnp.where(x > 0, 0, wide))
+    return (SCALE * jnp.where(x > 0, wide, below)).astype(floating_dtype(x))
 
 
 def selu_fwd(x):
@@ -28,8 +30,7 @@ def selu_bwd(x, dy):
     y, for the tail, and applied as its root twice, since exp(x) underflows before the slope does. The kink x = 0 takes
     the left slope, as `jax.nn.selu` does.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    x, dy = x.astype(wide), dy.astype(wide)
+    x, dy = widened(x), widened(dy)
     root = jnp.exp(jnp.minimum(x, 0) / 2)
     return (jnp.where(x > 0, dy * SCALE, dy * (SCALE * ALPHA) * root * root),)
 

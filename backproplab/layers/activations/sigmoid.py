@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
 @jax.custom_vjp
 def sigmoid(x):
     """1 / (1 + exp(-x)), elementwise; x (...) -> y (...), between 0 and 1."""
-    return jax.nn.sigmoid(x)
+    return jax.nn.sigmoid(jnp.asarray(x, floating_dtype(x)))
 
 
 def sigmoid_fwd(x):
@@ -30,9 +31,8 @@ def sigmoid_bwd(x, dy):
 
     Only positive numbers are added: full relative accuracy in both tails. At most 1/4, reached at x = 0.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    e = jnp.exp(-jnp.abs(x.astype(wide)))
-    return (dy.astype(wide) * e / jnp.square(1 + e),)
+    e = jnp.exp(-jnp.abs(widened(x)))
+    return (widened(dy) * e / jnp.square(1 + e),)
 
 
 defvjp(sigmoid, sigmoid_fwd, sigmoid_bwd)

@@ -5,15 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
 @jax.custom_vjp
 def silu(x):
     """x / (1 + exp(-x)), elementwise; x (...) -> y (...). Its limits at the infinities: 0 and inf."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = widened(x)
     # not -inf, whose product with 0 is NaN
-    return (jnp.maximum(wide, jnp.finfo(wide.dtype).min) * jax.nn.sigmoid(wide)).astype(x.dtype)
+    return (jnp.maximum(wide, jnp.finfo(wide.dtype).min) * jax.nn.sigmoid(wide)).astype(floating_dtype(x))
 
 
 def silu_fwd(x):
@@ -30,13 +31,12 @@ def silu_bwd(x, dy):
     Nothing cancels but at the minimum, x = -1.278. On the left e is applied as its root twice: in float32 it underflows
     at x = -87, but e (1 + x) only at x = -92.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    x = jnp.clip(x.astype(wide), -1e4, 1e4)  # the slope is 0 or 1 there; at an infinity the formula would be NaN
+    x = jnp.clip(widened(x), -1e4, 1e4)  # the slope is 0 or 1 there; at an infinity the formula would be NaN
     right = x > 0
     root = jnp.exp(jnp.where(right, -x, x) / 2)
     e = root * root
     slope = jnp.where(right, 1 + e + x * e, root * (1 + e + x) * root) / jnp.square(1 + e)
-    return (dy.astype(wide) * slope,)
+    return (widened(dy) * slope,)
 
 
 defvjp(silu, silu_fwd, silu_bwd)

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
 @jax.custom_vjp
 def softplus(x):
     """log(1 + exp(x)), elementwise, without overflow; x (...) -> y (...)."""
-    return jnp.logaddexp(x.astype(jnp.promote_types(x.dtype, jnp.float32)), 0).astype(x.dtype)
+    return jnp.logaddexp(widened(x), 0).astype(floating_dtype(x))
 
 
 def softplus_fwd(x):
@@ -21,8 +22,7 @@ def softplus_fwd(x):
 
 def softplus_bwd(x, dy):
     """d/dx log(1 + exp(x)) = exp(x) / (1 + exp(x)) = 1 / (1 + exp(-x)): the sigmoid, which overflows nowhere."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    return (dy.astype(wide) * jax.nn.sigmoid(x.astype(wide)),)
+    return (widened(dy) * jax.nn.sigmoid(widened(x)),)
 
 
 defvjp(softplus, softplus_fwd, softplus_bwd)

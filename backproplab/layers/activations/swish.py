@@ -6,6 +6,7 @@ import numpy as np
 
 from backproplab.case import Case, full, normal
 from backproplab.layers.gates.add import sum_to
+from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
 
@@ -13,12 +14,12 @@ from backproplab.rule import defvjp
 def swish(x, beta=1.0):
     """x / (1 + exp(-beta x)) in the dtype of x; beta of a shape that broadcasts to that of x, such as () or (features,)."""
     wide = _finite(x)
-    return (wide * jax.nn.sigmoid(beta * wide)).astype(x.dtype)
+    return (wide * jax.nn.sigmoid(beta * wide)).astype(floating_dtype(x))
 
 
 def _finite(x):
     """x in float32 or wider, its infinities replaced by the largest numbers, whose product with 0 is 0 and not NaN."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = widened(x)
     return jnp.clip(x, jnp.finfo(x.dtype).min, jnp.finfo(x.dtype).max)
 
 

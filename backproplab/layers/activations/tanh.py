@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -28,9 +29,8 @@ def tanh_bwd(x, dy):
     Every operation is on positive numbers: full relative accuracy as long as the slope is a normal number (|x| < 44 in
     float32), since it is squared last.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    e = jnp.exp(-jnp.abs(x.astype(wide)))
-    return (dy.astype(wide) * jnp.square(2 * e / (1 + e * e)),)
+    e = jnp.exp(-jnp.abs(widened(x)))
+    return (widened(dy) * jnp.square(2 * e / (1 + e * e)),)
 
 
 defvjp(tanh, tanh_fwd, tanh_bwd)

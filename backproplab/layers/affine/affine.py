@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import wide_dtype
 from backproplab.rule import defvjp
 
 
@@ -18,16 +19,12 @@ def affine(x, w, b):
 
     With the extended notation of the lecture, where x has a constant 1 for its last entry, b is the last row of w.
     """
-    return (jnp.matmul(x, w, preferred_element_type=_wide(x)) + b).astype(x.dtype)
-
-
-def _wide(x):
-    return jnp.promote_types(x.dtype, jnp.float32)
+    return (jnp.matmul(x, w, preferred_element_type=wide_dtype(x)) + b).astype(x.dtype)
 
 
 def affine_fwd(x, w, b):
     """Keeps x and w, which the caller holds anyway. b leaves no trace in the gradients."""
-    return (jnp.matmul(x, w, preferred_element_type=_wide(x)) + b).astype(x.dtype), (x, w)
+    return (jnp.matmul(x, w, preferred_element_type=wide_dtype(x)) + b).astype(x.dtype), (x, w)
 
 
 def affine_bwd(residuals, dy):
@@ -42,7 +39,7 @@ def affine_bwd(residuals, dy):
     """
     x, w = residuals
     rows = tuple(range(x.ndim - 1))
-    wide = _wide(x)
+    wide = wide_dtype(x)
     dx = jnp.matmul(dy, w.T, preferred_element_type=wide)
     dw = jnp.tensordot(x, dy, axes=(rows, rows), preferred_element_type=wide)
     return dx, dw, jnp.sum(dy, rows, dtype=wide)

@@ -13,6 +13,7 @@ import numpy as np
 
 from backproplab.case import Case, integers, normal
 from backproplab.layers.gates.add import Shape
+from backproplab.precision import wide_dtype
 from backproplab.rule import defvjp
 
 
@@ -51,7 +52,7 @@ def embedding_bwd(padding_index, residuals, dy):
     ids, shape = residuals
     if padding_index is not None:
         dy = jnp.where((ids == padding_index)[..., None], 0, dy)
-    zeros = jnp.zeros(shape, jnp.promote_types(dy.dtype, jnp.float32))
+    zeros = jnp.zeros(shape, wide_dtype(dy))
     return zeros.at[ids].add(dy.astype(zeros.dtype), mode="drop"), None
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import wide_dtype
 from backproplab.rule import defvjp
 
 
@@ -16,7 +17,7 @@ def squared_norm_of_linear(x, w):
 
 def _linear(x, w):
     """q = w x for each row of x, in float32 or wider."""
-    return jnp.matmul(x, w.T, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.matmul(x, w.T, preferred_element_type=wide_dtype(x))
 
 
 def squared_norm_of_linear_fwd(x, w):

@@ -11,6 +11,7 @@ from jax import lax
 from backproplab.case import Case, full, normal
 from backproplab.layers.convolution.max_pool import spread, windows
 from backproplab.layers.gates.add import Shape
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -24,7 +25,7 @@ def average_pool(x, window=(2, 2), strides=None, padding="VALID", count_include_
     Summed in float32 or wider. Raises ValueError for x with fewer than three axes.
     """
     leading, size, steps, pads = windows(x.shape, window, strides, padding)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = widened(x)
     total = _window_sum(wide, leading, size, steps, pads)
     return (total / _count(x.shape, wide.dtype, window, strides, padding, count_include_pad)).astype(x.dtype)
 
@@ -53,7 +54,7 @@ def average_pool_fwd(x, window, strides, padding, count_include_pad):
 def average_pool_bwd(window, strides, padding, count_include_pad, shape, dy):
     """Each of the n entries of a window has weight 1/n in its mean: dy / n goes to every place of the window, and adds up
     where windows overlap. n is the number the mean was divided by, also in windows that hang over the edge."""
-    wide = dy.astype(jnp.promote_types(dy.dtype, jnp.float32))
+    wide = widened(dy)
     share = wide / _count(shape, wide.dtype, window, strides, padding, count_include_pad)
     _, window, strides, pads = windows(shape, window, strides, padding)
     return (spread([share] * math.prod(window), shape, window, strides, pads),)

@@ -14,6 +14,7 @@ from jax import lax
 
 from backproplab.case import Case, distinct, full
 from backproplab.layers.gates.add import Shape
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -85,7 +86,7 @@ def max_pool_bwd(window, strides, padding, residuals, dy):
     """
     shape, winner = residuals
     _, window, strides, pads = windows(shape, window, strides, padding)
-    wide = dy.astype(jnp.promote_types(dy.dtype, jnp.float32))
+    wide = widened(dy)
     parts = [jnp.where(winner == place, wide, 0) for place in range(math.prod(window))]
     return (spread(parts, shape, window, strides, pads),)
 

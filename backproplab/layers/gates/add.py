@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import wide_dtype
 from backproplab.rule import defvjp
 
 
@@ -33,7 +34,7 @@ def sum_to(shape, dz):
     added = dz.ndim - len(shape)
     stretched = tuple(axis for axis in range(added, dz.ndim) if shape[axis - added] == 1 and dz.shape[axis] != 1)
     axes = (*range(added), *stretched)
-    return jnp.sum(dz, axes, dtype=jnp.promote_types(dz.dtype, jnp.float32)).reshape(shape)
+    return jnp.sum(dz, axes, dtype=wide_dtype(dz)).reshape(shape)
 
 
 def add_fwd(x, y):

@@ -6,6 +6,7 @@ import numpy as np
 
 from backproplab.case import Case, away_from_zero, full, normal
 from backproplab.layers.gates.add import sum_to
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -31,8 +32,7 @@ def divide_bwd(residuals, dz):
     must not poison the one that was.
     """
     x, y = residuals
-    wide = jnp.promote_types(dz.dtype, jnp.float32)
-    x, y, dz = x.astype(wide), y.astype(wide), dz.astype(wide)
+    x, y, dz = widened(x), widened(y), widened(dz)
     unused = (dz == 0) & (y == 0)
     dx = jnp.where(unused, 0, dz / y)
     dy = jnp.where(unused, 0, -dx * (x / y))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, normal
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -35,8 +36,7 @@ def fan_out_bwd(count, residuals, dys):
     This is the `+=` of every back-propagation program. It is done in float32 or wider: in bfloat16 a running sum of
     ones stops at 256.
     """
-    wide = jnp.promote_types(dys[0].dtype, jnp.float32)
-    return (sum(dy.astype(wide) for dy in dys),)
+    return (sum(widened(dy) for dy in dys),)
 
 
 defvjp(fan_out, fan_out_fwd, fan_out_bwd)

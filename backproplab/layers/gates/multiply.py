@@ -6,6 +6,7 @@ import numpy as np
 
 from backproplab.case import Case, full, normal
 from backproplab.layers.gates.add import sum_to
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -29,7 +30,7 @@ def multiply_bwd(residuals, dz):
     finite where z overflows; an infinite factor and a cotangent of 0 give NaN, as 0 times infinity does everywhere.
     """
     x, y = residuals
-    dz = dz.astype(jnp.promote_types(dz.dtype, jnp.float32))
+    dz = widened(dz)
     return sum_to(x.shape, dz * y), sum_to(y.shape, dz * x)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from backproplab.case import Case, full, normal, uniform
 from backproplab.layers.gates.add import sum_to
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -46,9 +47,8 @@ def power_bwd(residuals, dz):
     of an integer dtype has no gradient at all, and so no such trouble.
     """
     x, exponent = residuals
-    wide = jnp.promote_types(dz.dtype, jnp.float32)
-    base, dz = x.astype(wide), dz.astype(wide)
-    p = exponent.astype(wide) if jnp.issubdtype(exponent.dtype, jnp.floating) else exponent
+    base, dz = widened(x), widened(dz)
+    p = widened(exponent) if jnp.issubdtype(exponent.dtype, jnp.floating) else exponent
     slope = p * jnp.power(_off_the_corner(base, p), p - 1)
     dx = sum_to(x.shape, dz * slope)
     if not jnp.issubdtype(exponent.dtype, jnp.floating):
@@ -70,8 +70,8 @@ def _static_value(x, exponent):
     x = jnp.asarray(x)
     if exponent == 0:
         return jnp.ones_like(x)
-    wide = jnp.promote_types(x.dtype, jnp.float32)  # in bfloat16 the exponent 2.3 would be 2.297
-    return jnp.power(x.astype(wide), exponent).astype(x.dtype)
+    # in bfloat16 the exponent 2.3 would be 2.297
+    return jnp.power(widened(x), exponent).astype(x.dtype)
 
 
 def static_power_fwd(x, exponent):
@@ -85,8 +85,7 @@ def static_power_bwd(exponent, x, dy):
         return (jnp.zeros_like(dy),)
     if exponent == 1:
         return (dy,)
-    wide = jnp.promote_types(dy.dtype, jnp.float32)
-    return (dy.astype(wide) * exponent * jnp.power(x.astype(wide), exponent - 1),)
+    return (widened(dy) * exponent * jnp.power(widened(x), exponent - 1),)
 
 
 defvjp(static_power, static_power_fwd, static_power_bwd)

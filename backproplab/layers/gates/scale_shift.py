@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, normal
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -18,8 +19,8 @@ def scale_shift(x, scale=1.0, shift=0.0):
 
 def _evaluate(x, scale, shift):
     x = jnp.asarray(x)
-    wide = jnp.promote_types(x.dtype, jnp.float32)  # in bfloat16 the constant 0.1 would be 0.1001
-    return (scale * x.astype(wide) + shift).astype(x.dtype)
+    # in bfloat16 the constant 0.1 would be 0.1001
+    return (scale * widened(x) + shift).astype(x.dtype)
 
 
 def scale_shift_fwd(x, scale, shift):
@@ -29,7 +30,7 @@ def scale_shift_fwd(x, scale, shift):
 
 def scale_shift_bwd(scale, shift, residuals, dy):
     """y = scale x + shift: the local gradient is `scale`, and the shift is gone from it."""
-    return (scale * dy.astype(jnp.promote_types(dy.dtype, jnp.float32)),)
+    return (scale * widened(dy),)
 
 
 defvjp(scale_shift, scale_shift_fwd, scale_shift_bwd)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import wide_dtype
 from backproplab.rule import defvjp
 
 
@@ -16,7 +17,7 @@ def sigmoid_neuron(x, w, b):
 
 def _weighted_sum(x, w, b):
     """z = w.x + b, in float32 or wider."""
-    return jnp.matmul(x, w, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32)) + b
+    return jnp.matmul(x, w, preferred_element_type=wide_dtype(x)) + b
 
 
 def sigmoid_neuron_fwd(x, w, b):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, uniform
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -25,7 +26,7 @@ def binary_cross_entropy(probabilities, targets):
 
 def _logarithms(probabilities, targets):
     """log y and log(1 - y) in float32 or wider; 0 in place of the log 0 whose factor is 0."""
-    y = probabilities.astype(jnp.promote_types(probabilities.dtype, jnp.float32))
+    y = widened(probabilities)
     unused, rest_unused = (y == 0) & (targets == 0), (y == 1) & (targets == 1)
     # selected before the logarithm: no infinity waits in the unused branch
     return jnp.log(jnp.where(unused, 1, y)), jnp.log1p(-jnp.where(rest_unused, 0, y))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, normal
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -15,7 +16,7 @@ def hinge(predictor_outputs, targets):
     predictor_outputs (...), targets (...), most often -1 or +1 -> loss (...), in the dtype of the outputs; no mean is taken.
     Argument names and order are those of `optax.losses.hinge_loss`.
     """
-    wide = predictor_outputs.astype(jnp.promote_types(predictor_outputs.dtype, jnp.float32))
+    wide = widened(predictor_outputs)
     return jnp.maximum(0, 1 - wide * targets).astype(predictor_outputs.dtype)
 
 
@@ -33,8 +34,7 @@ def hinge_bwd(residuals, dloss):
     left alone. (JAX's maximum takes half of each side.)
     """
     predictor_outputs, targets = residuals
-    wide = jnp.promote_types(predictor_outputs.dtype, jnp.float32)
-    f, t = predictor_outputs.astype(wide), targets.astype(wide)
+    f, t = widened(predictor_outputs), widened(targets)
     short = 1 - f * t > 0
     return jnp.where(short, -t * dloss, 0), jnp.where(short, -f * dloss, 0)
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, normal, simplex
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -22,10 +23,9 @@ def kl_divergence(log_predictions, targets):
 
 def _log_ratio(log_predictions, targets):
     """Where the target is 0, and log t - log q in float32 or wider, 0 there; selected before the logarithm."""
-    wide = jnp.promote_types(log_predictions.dtype, jnp.float32)
     absent = targets == 0
-    log_q = jnp.where(absent, 0, log_predictions.astype(wide))
-    return absent, jnp.log(jnp.where(absent, 1, targets.astype(wide))) - log_q
+    log_q = jnp.where(absent, 0, widened(log_predictions))
+    return absent, jnp.log(jnp.where(absent, 1, widened(targets))) - log_q
 
 
 def kl_divergence_fwd(log_predictions, targets):

@@ -9,6 +9,7 @@ import numpy as np
 
 from backproplab.case import Case, full, normal
 from backproplab.layers.losses.softmax import close_rows, softmax
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -19,7 +20,7 @@ def log_softmax(x):
     x (..., d) -> y (..., d), in the dtype of x. An entry at -inf is masked: it stays -inf and its gradient is 0, also where
     the whole row is masked (`jax.nn.log_softmax`: NaN). +inf gives NaN.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = widened(x)
     largest = jax.lax.stop_gradient(jnp.max(wide, -1, keepdims=True))
     shifted = wide - jnp.where(largest == -jnp.inf, 0, largest)
     total = jnp.sum(jnp.exp(shifted), -1, keepdims=True)
@@ -42,9 +43,8 @@ def log_softmax_bwd(x, dy):
     Tail: where p is nearly 1 the two terms share a dy_i that must cancel. With q = 1 - p the entry is
     dy_i q_i - p_i sum_{j != i} dy_j; rows of dx sum to 0 here too, so `close_rows` has it as minus the others.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    probabilities = softmax(x.astype(wide))
-    dy = jnp.where(x == -jnp.inf, 0, dy).astype(wide)
+    probabilities = softmax(widened(x))
+    dy = widened(jnp.where(x == -jnp.inf, 0, dy))
     return (close_rows(dy - probabilities * jnp.sum(dy, -1, keepdims=True), probabilities),)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, distinct, integers
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -25,7 +26,7 @@ def multiclass_hinge(scores, labels, margin=1.0):
 
 def _loss_and_rivals(scores, labels, margin):
     """The loss, the label's places (..., d), and the scores with -inf in those places, in float32 or wider."""
-    wide = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+    wide = widened(scores)
     is_label = jnp.arange(scores.shape[-1]) == jnp.expand_dims(labels, -1)
     label_score = jnp.where(is_label.any(-1), jnp.sum(wide, -1, where=is_label), jnp.nan)
     rivals = jnp.where(is_label, -jnp.inf, wide)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, normal, uniform
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -17,7 +18,7 @@ def sigmoid_binary_cross_entropy(logits, labels):
 
     logits (...), finite, labels (...), most often in [0, 1] -> loss (...), in the dtype of the logits; no mean is taken.
     """
-    z = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    z = widened(logits)
     zero = jnp.zeros_like(z)
     # -log s(z) = log(1 + exp(-z)): positive terms, no difference of large numbers
     return (labels * jnp.logaddexp(zero, -z) + (1 - labels) * jnp.logaddexp(zero, z)).astype(logits.dtype)
@@ -39,7 +40,7 @@ def sigmoid_binary_cross_entropy_bwd(residuals, dloss):
         dloss / dd = -log s(z) + log s(-z) = -z
     """
     logits, labels = residuals
-    z = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    z = widened(logits)
     e = jnp.exp(-jnp.abs(z))
     positive, negative = jnp.where(z >= 0, 1, e) / (1 + e), jnp.where(z >= 0, e, 1) / (1 + e)
     return dloss * ((1 - labels) * positive - labels * negative), -dloss * z

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -16,7 +17,7 @@ def softmax(x):
     A row of -inf alone is all zeros, as attention wants of a query that may see nothing (`jax.nn.softmax`: NaN).
     +inf gives NaN.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = widened(x)
     largest = jax.lax.stop_gradient(jnp.max(wide, -1, keepdims=True))
     exponentials = jnp.exp(wide - jnp.where(largest == -jnp.inf, 0, largest))
     total = jnp.sum(exponentials, -1, keepdims=True)
@@ -40,8 +41,7 @@ def softmax_bwd(y, dy):
     Tail: where one probability is nearly 1, the sum is nearly its own dy and the difference loses all digits.
     `close_rows` writes that entry as minus the others.
     """
-    wide = jnp.promote_types(y.dtype, jnp.float32)
-    y, dy = y.astype(wide), jnp.where(y > 0, dy, 0).astype(wide)
+    y, dy = widened(y), widened(jnp.where(y > 0, dy, 0))
     return (close_rows(y * (dy - jnp.sum(y * dy, -1, keepdims=True)), y),)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from backproplab.case import Case, full, normal, simplex, uniform
 from backproplab.layers.losses.log_softmax import log_softmax, log_softmax_bwd
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -24,7 +25,7 @@ def softmax_cross_entropy(logits, labels):
 
 def _log_probabilities(logits, labels):
     """In float32 or wider; 0 for classes that are masked and have label 0, which makes 0 log 0 = 0."""
-    log_p = log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+    log_p = log_softmax(widened(logits))
     return jnp.where((labels == 0) & (log_p == -jnp.inf), 0, log_p)
 
 

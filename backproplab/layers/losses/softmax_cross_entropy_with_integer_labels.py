@@ -9,6 +9,7 @@ import numpy as np
 
 from backproplab.case import Case, full, integers, normal
 from backproplab.layers.losses.softmax import softmax
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -20,7 +21,7 @@ def softmax_cross_entropy_with_integer_labels(logits, labels):
     at -inf are masked. A label outside the range gives NaN, also a negative one (optax counts those from the end): select
     padded rows away with `jnp.where(valid, loss, 0)` and they have gradient 0.
     """
-    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    wide = widened(logits)
     largest = jax.lax.stop_gradient(jnp.max(wide, -1))
     total = jnp.sum(jnp.exp(wide - largest[..., None]), -1)
     is_label = _is_label(logits, labels)
@@ -50,7 +51,7 @@ def softmax_cross_entropy_with_integer_labels_bwd(residuals, dloss):
     a sum of numbers of one sign, exact as far as the smallest of them. Each row is multiplied by its own dloss.
     """
     logits, labels = residuals
-    probabilities = softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+    probabilities = softmax(widened(logits))
     is_label = _is_label(logits, labels)
     others = jnp.sum(probabilities, -1, keepdims=True, where=~is_label)
     return dloss[..., None] * jnp.where(is_label, -others, probabilities), None

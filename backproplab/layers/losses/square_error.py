@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, normal
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -23,7 +24,7 @@ def _difference(predictions, targets):
     """In float32 or wider. Shapes that would broadcast are most often a mistake, (n, 1) against (n,)."""
     if jnp.shape(predictions) != jnp.shape(targets):
         raise ValueError(f"square_error wants one shape, not {jnp.shape(predictions)} and {jnp.shape(targets)}")
-    return predictions.astype(jnp.promote_types(predictions.dtype, jnp.float32)) - targets
+    return widened(predictions) - targets
 
 
 def square_error_fwd(predictions, targets):

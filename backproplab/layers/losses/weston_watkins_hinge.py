@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, distinct, integers
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -26,7 +27,7 @@ def weston_watkins_hinge(scores, labels, margin=1.0):
 
 def _shortfall(scores, labels, margin):
     """The label's places, and by how much each class comes too close to it, (..., d), in float32 or wider."""
-    wide = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+    wide = widened(scores)
     is_label = jnp.arange(scores.shape[-1]) == jnp.expand_dims(labels, -1)
     label_score = jnp.sum(wide, -1, keepdims=True, where=is_label)
     label_score = jnp.where(is_label.any(-1, keepdims=True), label_score, jnp.nan)
@@ -49,7 +50,7 @@ def weston_watkins_hinge_bwd(margin, places, dloss):
     maximum takes half.)
     """
     too_close = places > 0
-    dloss = dloss[..., None].astype(jnp.promote_types(dloss.dtype, jnp.float32))
+    dloss = widened(dloss[..., None])
     rivals = jnp.sum(too_close, -1, keepdims=True)
     return jnp.where(too_close, dloss, jnp.where(places < 0, -rivals * dloss, 0)), None
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -30,7 +31,7 @@ def batch_norm(x, scale, bias, eps=1e-5):
 
 def _statistics(x):
     """x minus its mean, the mean and the variance over all axes but the last, in float32 or wider."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = widened(x)
     batch = tuple(range(x.ndim - 1))
     mean = x.mean(batch)
     centred = x - mean  # two passes: E[x^2] - E[x]^2 loses all digits when the mean is large

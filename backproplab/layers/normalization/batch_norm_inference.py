@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal, uniform
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -26,9 +27,8 @@ def batch_norm_inference(x, scale, bias, mean, variance, eps=1e-5):
 
 def _normalise(x, mean, variance, eps):
     """The normalised features and their inverse standard deviations, in float32 or wider."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    inverse_std = jax.lax.rsqrt(variance.astype(wide) + eps)
-    return (x.astype(wide) - mean) * inverse_std, inverse_std
+    inverse_std = jax.lax.rsqrt(widened(variance) + eps)
+    return (widened(x) - mean) * inverse_std, inverse_std
 
 
 def batch_norm_inference_fwd(x, scale, bias, mean, variance, eps):

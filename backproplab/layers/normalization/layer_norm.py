@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -24,7 +25,7 @@ def layer_norm(x, scale, bias, eps=1e-5):
 
 def _normalise(x, eps):
     """The normalised rows, their means and inverse standard deviations, in float32 or wider."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = widened(x)
     mean = x.mean(-1, keepdims=True)
     centred = x - mean  # two passes: E[x^2] - E[x]^2 loses all digits when the mean is large
     inverse_std = jax.lax.rsqrt(jnp.mean(centred * centred, -1, keepdims=True) + eps)

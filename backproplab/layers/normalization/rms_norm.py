@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -25,7 +26,7 @@ def rms_norm(x, scale, eps=1e-6):
 
 def _normalise(x, eps):
     """The normalised rows and their inverse root mean squares, in float32 or wider."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = widened(x)
     inverse_rms = jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps)
     return x * inverse_rms, inverse_rms
 

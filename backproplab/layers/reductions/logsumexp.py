@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, normal
+from backproplab.precision import widened
 from backproplab.rule import defvjp
 
 
@@ -29,7 +30,7 @@ def _exponentials(x, axis):
     Where the largest is +inf, the entries that attain it count 1 and the others 0; where it is -inf, all count 0. The
     selections are made before the exponential, so that no infinity waits in an unused branch.
     """
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = widened(x)
     largest = jax.lax.stop_gradient(jnp.max(x, axis, keepdims=True, initial=-jnp.inf))
     shifted = x - jnp.where(jnp.isinf(largest), 0, largest)
     return jnp.exp(jnp.where(largest == jnp.inf, jnp.where(x == jnp.inf, 0, -jnp.inf), shifted)), largest
