@@ -1,0 +1,3 @@
+"""Attention and position. Catalogue #93, #94, #96."""
+
+CASES = ()

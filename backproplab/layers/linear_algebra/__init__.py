@@ -1,0 +1,3 @@
+"""Linear algebra: solutions, factors and spectra of matrices. Catalogue #119 to #121."""
+
+CASES = ()

@@ -1,0 +1,3 @@
+"""Quantisation: steps with a declared gradient. Catalogue #127."""
+
+CASES = ()
