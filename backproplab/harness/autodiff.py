@@ -16,7 +16,7 @@ from backproplab.harness.error_rules import lifted
 from backproplab.harness.kinks import Kink, judge_kink
 from backproplab.harness.measured import measured
 from backproplab.harness.numerical import agrees_with_differences
-from backproplab.harness.point import Point, prove_point
+from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.strip import strip
 from backproplab.harness.verdict import Check
@@ -34,8 +34,7 @@ def formula_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     """Values and gradients as formulas, in float64 whatever the dtype of `p`, for several cotangents, entry by entry."""
     if p.case.by_design and p.case.reference is None:
         return
-    prove_point(p)
-    rounds = [p.cotangents("random", seed), p.cotangents("entry", seed), p.cotangents("random", seed + 1)]
+    rounds = p.rounds(seed)
     checks = _compared(p, rounds, seed)
     if any(check.status != "pass" for check in checks[len(p.outputs) :]):
         checks = _second_opinion(p, rounds, seed, checks, notes)
@@ -93,7 +92,7 @@ def arithmetic_checks(p: Point, seed: int) -> Iterator[Check]:
 
     Rounding must explain the difference, and must not take more digits than it takes from autodiff.
     """
-    rounds = [p.cotangents("random", seed), p.cotangents("entry", seed)]
+    rounds = p.rounds(seed)[:2]
     found = [p.arithmetic(cotangents) for cotangents in rounds]
     results = [(cotangents, differences) for cotangents, (differences, _) in zip(rounds, found)]
     limit = _FORMULA_RESOLVES if p.wide else _ARITHMETIC_RESOLVES

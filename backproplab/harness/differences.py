@@ -9,13 +9,13 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-_STEPS = tuple(2.0**-k for k in range(4, 17))
+_WIDEST, _NARROWEST = 4, 18  # binary exponents of the steps
 _SAFETY = 4.0
 _ENOUGH = 2.0**-30  # of the slope: no finer bar is sought
 
-# Where a fourth-order stencil samples, in steps, and the weights, in units of 1 / (12 step).
-_CENTRAL = [(-2, 1.0), (-1, -8.0), (1, 8.0), (2, -1.0)]
-_ONE_SIDED = [(0, -25.0), (1, 48.0), (2, -36.0), (3, 16.0), (4, -3.0)]
+# Where a fourth-order stencil samples, in steps, farthest first, and the weights, in units of 1 / (12 step).
+_CENTRAL = [(-2, 1.0), (2, -1.0), (-1, -8.0), (1, 8.0)]
+_ONE_SIDED = [(4, -3.0), (3, 16.0), (2, -36.0), (1, 48.0), (0, -25.0)]
 
 
 class Slope(NamedTuple):
@@ -58,15 +58,18 @@ def slope(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None
 def _best(
     at: Callable[[float], Sample], stencil: list[tuple[int, float]], largest: float, branch: float | None
 ) -> Slope | None:
-    """The narrowest estimate of a ladder of steps; `branch` is that of every point but 0, None for any they share."""
+    """The narrowest estimate of a ladder of steps; `branch` is that of every point but 0, None for any they share.
+
+    As long as no step stays on the branch, every other one is left out.
+    """
     best: Slope | None = None
     previous: float | None = None
-    for step in (largest * s for s in _STEPS):
-        points = [at(t * step) for t, _ in stencil]
-        branches = {p.branch for p, (t, _) in zip(points, stencil) if t != 0}
-        if not all(math.isfinite(p.value) for p in points) or branches != {
-            branch if branch is not None else points[-1].branch
-        }:
+    exponent = _WIDEST
+    while exponent <= _NARROWEST:
+        step = largest * 2.0**-exponent
+        points = _on_branch(at, stencil, step, branch)
+        exponent += 2 if points is None and best is previous is None else 1
+        if points is None:
             previous = None
             continue
         value = sum(w * p.value for p, (_, w) in zip(points, stencil)) / (12 * step)
@@ -80,3 +83,17 @@ def _best(
                 break  # smaller steps round worse, or the bar will do
         previous = value
     return best
+
+
+def _on_branch(
+    at: Callable[[float], Sample], stencil: list[tuple[int, float]], step: float, branch: float | None
+) -> list[Sample] | None:
+    """The samples of a stencil; None, as soon as it is known, if one is not finite or lies on another branch."""
+    points = []
+    for t, _ in stencil:
+        sample = at(t * step)
+        branch = sample.branch if branch is None else branch
+        if not math.isfinite(sample.value) or (t != 0 and sample.branch != branch):
+            return None
+        points.append(sample)
+    return points

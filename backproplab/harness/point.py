@@ -64,6 +64,12 @@ class Point:
         generator = np.random.default_rng([seed, len(kind)])
         return [_cotangent(kind, y, generator) for y in self.outputs]
 
+    def rounds(self, seed: int) -> list[list[np.ndarray]]:
+        """The cotangents to compare for: one of every kind; for a single number, where each is a multiple of another, one."""
+        if sum(np.prod(y.shape, dtype=int) for y in self.outputs) == 1:
+            return [self.cotangents("random", seed)]
+        return [self.cotangents("random", seed), self.cotangents("entry", seed), self.cotangents("random", seed + 1)]
+
     def formulas(self, cotangents: list[np.ndarray]) -> list[Difference]:
         """Rule against oracle as formulas in float64, per output and then per gradient."""
         inputs = self.inputs(cotangents)
@@ -168,7 +174,9 @@ def _float64(x: Any) -> np.ndarray:
 
 
 def prove_point(p: Point) -> None:
-    """Raises TypeError if a hand-written rule is left in the oracle."""
+    """Raises TypeError if a hand-written rule is left in the oracle, where there is one."""
+    if p.case.by_design and p.case.reference is None:
+        return
 
     def prove():
         with jax.enable_x64(p.wide):

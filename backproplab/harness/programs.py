@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
-from backproplab.harness.error_rules import Machine
+from backproplab.harness.error_rules import Machine, is_inexact
 from backproplab.harness.rounding import bounded
 
 # Interpreting a small program in numpy takes milliseconds, compiling its analysis half a second and more: the analysis is
@@ -57,6 +57,7 @@ def pair(rule: Callable, oracle: Callable, inputs: Sequence[Any], wide: bool, de
 def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     """The running error analysis of one program, which remembers its last results: several checks ask for the same."""
     interpret = bounded(jaxpr, unknown)
+    others = _float_types(jaxpr) - {"float64"}  # without any, a program is the same to every machine
     work = sum(_EQUATION + math.prod(v.aval.shape) for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars)
     compiled = jax.jit(lambda inputs, machine: interpret(inputs, machine._replace(xp=jnp))[:2])
     remembered: dict[Any, tuple] = {}
@@ -64,7 +65,7 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
 
     def analyse(inputs, machine):
         nonlocal calls
-        key = (repr(machine), *map(_content, inputs))
+        key = (repr(machine._replace(xp=None) if others else machine.float64), *map(_content, inputs))
         if key not in remembered:
             calls += 1
             while len(remembered) >= _REMEMBERED:
@@ -77,6 +78,16 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
         return remembered[key]
 
     return analyse
+
+
+def _float_types(node: Any) -> set[str]:
+    """Names of the floating and complex types in a jaxpr, at any depth."""
+    if isinstance(node, ClosedJaxpr | Jaxpr):
+        jaxpr = node.jaxpr if isinstance(node, ClosedJaxpr) else node
+        variables = [v for eqn in jaxpr.eqns for v in (*eqn.invars, *eqn.outvars)]
+        own = {str(v.aval.dtype) for v in variables if is_inexact(v.aval)} - {"complex128"}
+        return own.union(*(_float_types(value) for eqn in jaxpr.eqns for value in eqn.params.values()))
+    return set().union(*map(_float_types, node)) if type(node) in (tuple, list) else set()
 
 
 def _content(x):

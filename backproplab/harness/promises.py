@@ -17,6 +17,9 @@ from backproplab.harness.verdict import Check
 def linearity_checks(p: Point, seed: int) -> Iterator[Check]:
     """A zero cotangent yields zeros, a doubled one the double. What is linear in nothing else is right for one cotangent."""
     cotangents = p.cotangents("random", seed)
+    if _exactly_linear(p, cotangents):
+        yield Check("linearity", "pass")
+        return
 
     def gradients(cotangents):
         values, errors = p.pair.analyse_rule(p.inputs(cotangents), lifted())
@@ -40,6 +43,12 @@ def linearity_checks(p: Point, seed: int) -> Iterator[Check]:
             yield Check("linearity", "fail", label, float(doubled.error[index]), float(doubled.bound[index]),
                         cause=f"the rule is not linear in the cotangent: doubling it does not double the gradient of {label}")  # fmt: skip
     yield Check("linearity", "pass")
+
+
+def _exactly_linear(p: Point, cotangents: list[np.ndarray]) -> bool:
+    """Whether the rule as it runs is: arithmetic doubles without rounding, so most rules need no analysis of theirs."""
+    zero, one, two = (p.gradients([factor * c for c in cotangents]) for factor in (0, 1, 2))
+    return all(not np.any(z) and np.array_equal(2 * o, t) for z, o, t in zip(zero, one, two))
 
 
 def expectation_checks(p: Point) -> Iterator[Check]:

@@ -10,7 +10,7 @@ import jax
 from backproplab.case import BUILT_IN_DTYPES, DTYPES, Case, function_name, module_of
 from backproplab.harness import autodiff, contract, explore, inside, numerical, promises, transforms
 from backproplab.harness.platform import matmul_roundoff
-from backproplab.harness.point import Point, point
+from backproplab.harness.point import Point, point, prove_point
 from backproplab.harness.repair import hint
 from backproplab.harness.shrink import reproducer
 from backproplab.harness.strip import count_rules
@@ -63,6 +63,8 @@ def _contract(case: Case, seed: int, dtype: str) -> list[Check]:
 
 def _checks(p: Point, seed: int, widest: bool, notes: list[str]) -> Iterator[Check]:
     """All questions asked at one dtype; those that do not depend on it only at the first, which is the widest."""
+    if widest:
+        prove_point(p)
     given = inside.judged(p, seed, notes)
     yield from given
     differences = list(numerical.difference_checks(p, seed, notes)) if widest else []

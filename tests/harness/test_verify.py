@@ -204,7 +204,7 @@ def test_the_proof_is_needed(monkeypatch):
     verdict = verify(case)
     assert verdict.status == "fail"
     assert "forward-mode" in verdict.cause
-    monkeypatch.setattr(autodiff, "prove_point", lambda p: None)
+    monkeypatch.setattr("backproplab.harness.verify.prove_point", lambda p: None)
     assert verify(case).passed
 
 

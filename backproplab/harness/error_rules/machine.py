@@ -30,6 +30,11 @@ class Machine(NamedTuple):
     matmul: Any
     xp: Any = np
 
+    @property
+    def float64(self) -> tuple:
+        """All that a program of nothing but float64 can notice of it."""
+        return self.roundoff["float64"], self.smallest["float64"], self.largest["float64"]
+
 
 FLOATS: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
 
