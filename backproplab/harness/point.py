@@ -134,8 +134,8 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float) -> Poin
             oracle = strip(seen.call(case.reference or case.fn))
             with_cotangents = [*seen.diff, *seen.rest, *[np.zeros(y.shape, y.dtype) for y in outputs]]
             count, rest = len(seen.diff), len(seen.rest)
-            program = _vjp(call, count, rest)
-            programs = pair(program, _vjp(oracle, count, rest), with_cotangents, wide, device)
+            program = vjp_of(call, count, rest)
+            programs = pair(program, vjp_of(oracle, count, rest), with_cotangents, wide, device)
             while len(_programs) >= _KEPT_PROGRAMS:
                 del _programs[next(iter(_programs))]
             _programs[key] = (outputs, program, programs, {})
@@ -143,7 +143,7 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float) -> Poin
     return Point(case, dtype, wide, args, seen, device, outputs, program, programs, kept, matmul)
 
 
-def _vjp(call: Callable, count: int, rest: int) -> Callable[[list], list]:
+def vjp_of(call: Callable, count: int, rest: int) -> Callable[[list], list]:
     """`call` as a program from arguments and cotangents to values and gradients."""
 
     def run(inputs):

@@ -166,4 +166,4 @@ _PRECISE = {
 }  # fmt: skip
 _AS_NUMPY = {"add", "sub", "add_any", "mul", "neg", "select_n", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod",
              "cumsum", "cumprod", "dot_general", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev",
-             "copy", "copy_p", "stop_gradient", "concatenate", "stack", "unstack", "split", "argmax", "argmin", "clamp"}  # fmt: skip
+             "copy", "copy_p", "pad", "stop_gradient", "concatenate", "stack", "unstack", "split", "argmax", "argmin", "clamp"}  # fmt: skip

@@ -80,6 +80,55 @@ def _slice(p, x):
     return x[tuple(slice(*s) for s in zip(p["start_indices"], p["limit_indices"], strides))]
 
 
+def _pad(p, x, fill):
+    """Entries `interior` apart, `low` and `high` beside them; where these are negative, entries are cut off."""
+    shape, into, of = [], [], []
+    for size, (low, high, interior) in zip(x.shape, p["padding_config"]):
+        places = low + (1 + interior) * np.arange(size)
+        shape.append(max(0, low + high + size + interior * max(0, size - 1)))
+        of.append(np.flatnonzero((places >= 0) & (places < shape[-1])))
+        into.append(places[of[-1]])
+    out = np.full(shape, fill, x.dtype)
+    out[np.ix_(*into)] = x[np.ix_(*of)]
+    return out
+
+
+def _window(shape, starts, sizes):
+    """Where a slice of these sizes lies; one that would reach beyond the end is moved back, as JAX does."""
+    starts = [int(np.clip(start, 0, n - size)) for start, n, size in zip(starts, shape, sizes)]
+    return tuple(slice(start, start + size) for start, size in zip(starts, sizes))
+
+
+def _dynamic_slice(p, x, *starts):
+    return x[_window(x.shape, starts, p["slice_sizes"])]
+
+
+def _dynamic_update_slice(p, x, update, *starts):
+    out = np.array(x)
+    out[_window(x.shape, starts, update.shape)] = update
+    return out
+
+
+def _convolution(p, x, w):
+    """As a product of matrices per group: every window of x, made a row, times the kernel of each output channel."""
+    spec = p["dimension_numbers"]
+    x, w = np.transpose(x, spec.lhs_spec), np.transpose(w, spec.rhs_spec)  # batch, channels, space; out, in, space
+    spread = [(low, high, d - 1) for (low, high), d in zip(p["padding"], p["lhs_dilation"])]
+    x = _pad({"padding_config": [(0, 0, 0), (0, 0, 0), *spread]}, x, 0.0)
+    w = _pad({"padding_config": [(0, 0, 0), (0, 0, 0), *[(0, 0, d - 1) for d in p["rhs_dilation"]]]}, w, 0.0)
+    space, kernel = tuple(range(2, x.ndim)), w.shape[2:]
+    counts = [max(0, (n - k) // s + 1) for n, k, s in zip(x.shape[2:], kernel, p["window_strides"])]
+    room = [(0, max(0, k - n)) for n, k in zip(x.shape[2:], kernel)]  # for a window at least, counted or not
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, [(0, 0), (0, 0), *room]), kernel, space)
+    taken = [slice(0, count * s, s) for count, s in zip(counts, p["window_strides"])]
+    windows = windows[(slice(None), slice(None), *taken)]
+    groups = p["feature_group_count"] * p["batch_group_count"]
+    parts = zip(np.split(windows, groups, 0 if p["batch_group_count"] > 1 else 1), np.split(w, groups))
+    summed = ((1, *(a + len(space) for a in space)), (1, *space))
+    out = np.concatenate([np.moveaxis(np.tensordot(part, k, summed), -1, 1) for part, k in parts], 1)
+    return np.transpose(out, np.argsort(spec.out_spec))
+
+
 def _dot_general(p, x, y):
     """As one batched matrix product: (batch, free x, contracted) @ (batch, contracted, free y)."""
     (contract_x, contract_y), (batch_x, batch_y) = p["dimension_numbers"]
@@ -171,7 +220,8 @@ NUMPY = {
     "cummax": _running(np.maximum.accumulate), "cummin": _running(np.minimum.accumulate), "dot_general": _dot_general,
     "broadcast_in_dim": _broadcast_in_dim, "reshape": _reshape,
     "transpose": lambda p, x: np.transpose(x, p["permutation"]), "squeeze": lambda p, x: np.squeeze(x, tuple(p["dimensions"])),
-    "expand_dims": lambda p, x: np.expand_dims(x, tuple(p["dimensions"])), "slice": _slice,
+    "expand_dims": lambda p, x: np.expand_dims(x, tuple(p["dimensions"])), "slice": _slice, "pad": _pad, "dynamic_slice": _dynamic_slice, "dynamic_update_slice": _dynamic_update_slice,
+    "conv_general_dilated": _convolution,
     "rev": lambda p, x: np.flip(x, tuple(p["dimensions"])), "copy": lambda p, x: x, "copy_p": lambda p, x: x,
     "stop_gradient": lambda p, x: x, "concatenate": lambda p, *xs: np.concatenate(xs, p["dimension"]),
     "stack": lambda p, *xs: np.stack(xs, p["axis"]), "unstack": lambda p, x: list(np.moveaxis(x, p["axis"], 0)),

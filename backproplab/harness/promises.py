@@ -13,11 +13,13 @@ from backproplab.harness.programs import pair
 from backproplab.harness.strip import strip
 from backproplab.harness.verdict import Check
 
+_LARGE = 100_000
+
 
 def linearity_checks(p: Point, seed: int) -> Iterator[Check]:
     """A zero cotangent yields zeros, a doubled one the double. What is linear in nothing else is right for one cotangent."""
     cotangents = p.cotangents("random", seed)
-    if _exactly_linear(p, cotangents):
+    if sum(map(np.size, p.view.diff)) > _LARGE and _exactly_linear(p, cotangents):
         yield Check("linearity", "pass")
         return
 
@@ -46,7 +48,7 @@ def linearity_checks(p: Point, seed: int) -> Iterator[Check]:
 
 
 def _exactly_linear(p: Point, cotangents: list[np.ndarray]) -> bool:
-    """Whether the rule as it runs is: arithmetic doubles without rounding, so most rules need no analysis of theirs."""
+    """Whether the rule as it runs is: doubling rounds nothing. A run costs less than an analysis, if not its compilation."""
     zero, one, two = (p.gradients([factor * c for c in cotangents]) for factor in (0, 1, 2))
     return all(not np.any(z) and np.array_equal(2 * o, t) for z, o, t in zip(zero, one, two))
 

@@ -1,37 +1,44 @@
-"""The rule under JAX's transformations: eager as jitted, vmapped as in a loop, and the same when run again."""
+"""The rule under JAX's transformations: eager as jitted, vmapped and scanned as in a loop, and the same when run again."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
+from jax.extend.core import Jaxpr, jaxpr_as_fun
 
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.error_rules import executed, lifted
-from backproplab.harness.point import Point
+from backproplab.harness.point import Point, vjp_of
 from backproplab.harness.programs import analysis
+from backproplab.harness.strip import is_closed, strip
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import view
 
 _BATCH = 3
+_CHOICES = 5  # arguments and cotangents; of more, not every choice is tried
 _LARGE = 1_000_000
 
 
 def transform_checks(p: Point, seed: int) -> Iterator[Check]:
     """All of them, in the dtype of `p`, with the rounding bounds of the rule.
 
-    Outside jit once per function, at its example, the case without a name: there each operation is compiled by itself.
+    Once per function, at its example, the case without a name: inside jit, checkpoint and scan, and outside jit, where
+    each operation is compiled by itself.
     """
     if sum(np.size(x) for x in p.view.diff) > _LARGE:
         return
     yield from repeated(p, seed)
     yield from interleaved(p, seed)
-    if not p.case.name:
-        yield from eager(p, seed)
     yield from vmapped(p, seed)
+    if not p.case.name:
+        yield from within(p, seed)
+        yield from eager(p, seed)
 
 
 def repeated(p: Point, seed: int) -> Iterator[Check]:
@@ -66,21 +73,11 @@ def interleaved(p: Point, seed: int) -> Iterator[Check]:
     mixed = list(zip(*_formula(p, "interleaved", both, jax.tree.leaves(runs))))
     for k, (diff, rest, cotangents) in enumerate(runs):
         alone = _formulas_alone(p, [*diff, *rest, *cotangents])
-        for label, one, two in zip(p.view.labels, alone, mixed[k * len(diff) :]):
-            d = _difference(two, one)
-            if d.wrong.any():
-                i = d.worst
-                cause = f"with two forward passes before the backward passes the gradient of {label} is {d.got[i]:.6g} at {list(i)}, alone {d.exact[i]:.6g}: the rule keeps state outside its residuals"
-                yield Check(
-                    "interleaved",
-                    "fail",
-                    label,
-                    float(d.error[i]),
-                    float(d.bound[i]),
-                    cause=cause,
-                    where=line_of(getattr(p.case.fn, "bwd", None)),
-                )
-                return
+        words = "with two forward passes before the backward passes"
+        if check := _apart(p, "interleaved", words, mixed[k * len(diff) :], alone):
+            cause = f"{check.cause}: the rule keeps state outside its residuals"
+            yield replace(check, cause=cause, where=line_of(getattr(p.case.fn, "bwd", None)))
+            return
     yield Check("interleaved", "pass")
 
 
@@ -104,34 +101,89 @@ def eager(p: Point, seed: int) -> Iterator[Check]:
 
 
 def vmapped(p: Point, seed: int) -> Iterator[Check]:
-    """Batched over each argument and the cotangent by themselves and over all at once, against one run per element."""
+    """Batched over some of the arguments and the cotangent, the others shared, against one run per element.
+
+    Which ones: each by itself, and all. Of a function that has a batching rule of its own, every choice: JAX's batching
+    of its own operations needs no such doubt.
+    """
     points = _points(p, seed, _BATCH)
     if points is None:
         return
     runs = [[*diff, *rest, *p.cotangents("random", seed + i)] for i, (diff, rest) in enumerate(points)]
-    count, rest = len(p.view.diff), len(p.view.rest)
-    groups = {label: {i} for i, label in enumerate(p.view.labels)}
-    groups["the cotangent"] = set(range(count + rest, len(runs[0])))
-    if count > 1:
-        groups["all arguments"] = set(range(len(runs[0]))) - {
-            i for i in range(count, count + rest) if _is_key(runs[0][i])
-        }
     rule = jaxpr_as_fun(p.pair.jaxprs[0])
-    for name, batched in groups.items():
+    for name, batched in _batchings(p).items():
         elements = [[runs[b if i in batched else 0][i] for i in range(len(runs[0]))] for b in range(_BATCH)]
         stacked = [np.stack([e[i] for e in elements]) if i in batched else runs[0][i] for i in range(len(runs[0]))]
         axes = tuple(0 if i in batched else None for i in range(len(runs[0])))
         program = lambda inputs, axes=axes: jax.vmap(rule, axes)(*inputs)
         outputs = [o[len(p.outputs) :] for o in _formula(p, f"vmap over {name}", program, stacked)]
         for b, element in enumerate(elements):
-            for label, values, errors, one in zip(p.view.labels, *outputs, _formulas_alone(p, element)):
-                d = _difference((values[b], errors[b]), one)
-                if d.wrong.any():
-                    i = d.worst
-                    cause = f"under vmap over {name} the gradient of {label} is {d.got[i]:.6g} at {list(i)} of batch element {b}; alone it is {d.exact[i]:.6g}"
-                    yield Check("vmap", "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
-                    return
+            got = [(values[b], errors[b]) for values, errors in zip(*outputs)]
+            words = f"under vmap over {name}, in batch element {b},"
+            if check := _apart(p, "vmap", words, got, _formulas_alone(p, element)):
+                yield check
+                return
     yield Check("vmap", "pass")
+
+
+def _batchings(p: Point) -> dict[str, set[int]]:
+    """In words, and as positions in the inputs of the program of `p`, the cotangents taken as one."""
+    count, rest = len(p.view.diff), len(p.view.rest)
+    chosen = {label: {i} for i, label in enumerate(p.view.labels)}
+    chosen["the cotangent"] = set(range(count + rest, count + rest + len(p.outputs)))
+    everything = set().union(*chosen.values()) | {i + count for i, x in enumerate(p.view.rest) if not _is_key(x)}
+    if len(chosen) <= _CHOICES and _has_batching_rule(p.pair.jaxprs[0]):
+        several = [names for size in range(1, len(chosen)) for names in combinations(chosen, size)]
+        chosen = {" and ".join(names): set().union(*(chosen[name] for name in names)) for names in several}
+    return chosen | ({"all arguments": everything} if count > 1 else {})
+
+
+def _has_batching_rule(node: Any) -> bool:
+    """Whether a jaxpr calls a `jax.custom_batching.custom_vmap` function, at any depth."""
+    if is_closed(node):
+        return _has_batching_rule(node.jaxpr)
+    if isinstance(node, Jaxpr):
+        return any(eqn.primitive.name == "custom_vmap_call" or _has_batching_rule([*eqn.params.values()]) for eqn in node.eqns)  # fmt: skip
+    return any(map(_has_batching_rule, node)) if type(node) in (tuple, list) else False
+
+
+def within(p: Point, seed: int) -> Iterator[Check]:
+    """Inside jit, checkpoint and a scan of two steps. What the function itself, its rules aside, does not allow is left out."""
+    call = p.view.call(p.case.fn)
+    count, rest = len(p.view.diff), len(p.view.rest)
+    inputs = p.inputs(p.cotangents("random", seed))
+    twice = [np.stack([x, x]) if i < count or i >= count + rest else x for i, x in enumerate(inputs)]
+    forms = {"jit": (jax.jit, inputs), "checkpoint": (jax.checkpoint, inputs), "scan": (_scanned, twice)}
+    for name, (transform, given) in forms.items():
+        try:
+            found = list(zip(*_formula(p, name, vjp_of(transform(call), count, rest), given)))[len(p.outputs) :]
+        except Exception as error:
+            if _allows(p, transform, given):
+                cause = f"inside {name} the rule raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                yield Check(name, "fail", cause=cause, where=line_of(getattr(p.case.fn, "bwd", None)))
+                return
+            continue
+        steps = [[(v[k], e[k]) for v, e in found] for k in (0, 1)] if name == "scan" else [found]
+        for step in steps:
+            if check := _apart(p, name, f"inside {name}", step, _formulas_alone(p, inputs)):
+                yield check
+                return
+        yield Check(name, "pass")
+
+
+def _scanned(call):
+    """`call` at each entry of the leading axis of its first argument, one after the other."""
+    return lambda diffs, rest: jax.lax.scan(lambda carry, diff: (carry, call(diff, rest)), (), diffs)[1]
+
+
+def _allows(p: Point, transform, given: list) -> bool:
+    try:
+        oracle = vjp_of(transform(strip(p.view.call(p.case.fn))), len(p.view.diff), len(p.view.rest))
+        with jax.enable_x64(p.wide):
+            jax.eval_shape(oracle, given)
+    except Exception:
+        return False
+    return True
 
 
 def _formula(p: Point, name: str, program, inputs: list) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -148,6 +200,17 @@ def _formulas_alone(p: Point, inputs: list) -> list[tuple[np.ndarray, np.ndarray
     """Value and bound of each gradient of the rule itself."""
     values, errors = p.pair.analyse_rule(inputs, lifted())
     return list(zip(values, errors))[len(p.outputs) :]
+
+
+def _apart(p: Point, name: str, words: str, got: list, alone: list) -> Check | None:
+    """The failing check of the first gradient that is another one than alone; `got` and `alone` hold values and bounds."""
+    for label, one, two in zip(p.view.labels, got, alone):
+        d = _difference(one, two)
+        if d.wrong.any():
+            i = d.worst
+            cause = f"{words} the gradient of {label} is {d.got[i]:.6g} at {list(i)}, alone {d.exact[i]:.6g}"
+            return Check(name, "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
+    return None
 
 
 def _difference(got: tuple, exact: tuple) -> Difference:

@@ -24,6 +24,14 @@ CALLS = {
     "negative power": lambda: (lambda x: lax.integer_pow(x, -3), X), "integer power": lambda: (lambda n: lax.integer_pow(n, 3), N),
     "complex division": lambda: (lax.div, A[0] + 1j, A[1] - 2j), "modulus": lambda: (lax.abs, A[0] + 1j * A[1]), "clamp": lambda: (lambda x: lax.clamp(-1.0, x, 1.0), X),
     "broadcast": lambda: (lambda x: lax.broadcast_in_dim(x, (5, 4, 2), (1,)), X[0]), "split": lambda: (lambda a: lax.split(a, (1, 3), 2), A),
+    "padding": lambda: (lambda a: lax.pad(a, 1.5, ((1, -1, 0), (0, 2, 1), (-2, 0, 3))), A), "padding of nothing": lambda: (lambda x: lax.pad(x, 0.0, ((0, 1, 2),)), A[0, 0, :0]),
+    "slice at the end": lambda: (lambda a, i: lax.dynamic_slice(a, (i, -i, i), (1, 2, 3)), A, np.int32(5)),
+    "update at the end": lambda: (lambda a, i: lax.dynamic_update_slice(a, a[:1, :2] * 2, (i, i + 2, i)), A, np.int32(0)),
+    "convolution": lambda: (lambda a, w: lax.conv_general_dilated(a, w, (1,), "SAME"), A, A[:, :, :3]),
+    "strides and dilations": lambda: (lambda a, w: lax.conv_general_dilated(a, w, (2, 3), ((2, -1), (0, 3)), (2, 1), (1, 2), ("NHWC", "HWIO", "HWNC")), np.arange(105.0).reshape(1, 7, 5, 3), A[:, :, None].repeat(3, 2)),
+    "groups of features": lambda: (lambda a, w: lax.conv_general_dilated(a, w, (1,), "VALID", feature_group_count=3), A, A[:, :1, :2].repeat(3, 0)),
+    "groups of examples": lambda: (lambda a, w: lax.conv_general_dilated(a, w, (1,), "VALID", batch_group_count=2), A, A[:, :, :2]),
+    "no window": lambda: (lambda a, w: lax.conv_general_dilated(a, w, (1,), "VALID"), A[:, :, :1], A[:, :, :2]),
     "bits": lambda: (lambda a, b: (a & b) ^ ~a | b, N, D), "iota": lambda: (lambda x: x + lax.broadcasted_iota(np.int32, (3, 4), 1), N),
 }  # fmt: skip
 

@@ -1,5 +1,7 @@
 """The rule run again, twice at once, eagerly and in batches: what each check says, and when it is not asked."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from jax.custom_batching import custom_vmap
 
 from backproplab import integers, normal, prng_key
 from backproplab.harness import transforms
-from backproplab.harness.transforms import eager, interleaved, repeated, transform_checks, vmapped
+from backproplab.harness.transforms import eager, interleaved, repeated, transform_checks, vmapped, within
 
 X = np.array([0.5, -1.25, 2.0])
 right = lambda x, dy: 2 * x * dy
@@ -32,11 +34,11 @@ def product_with(batched_rule):
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_right_rules_pass(dtype):
-    """All four, with an integer and a key beside the floating arguments."""
+    """All of them, with an integer and a key beside the floating arguments."""
     dropout = lambda x, i, key: jnp.tanh(x)[i] * jax.random.bernoulli(key, 0.5, (2,))
     p = at(dropout, normal(3), integers(0, 3, 2), prng_key(), dtype=dtype)
     assert [(c.name, c.status) for c in transform_checks(p, 0)] == [
-        (name, "pass") for name in ("repeated", "interleaved", "eager", "vmap")
+        (name, "pass") for name in ("repeated", "interleaved", "vmap", "jit", "checkpoint", "scan", "eager")
     ]
 
 
@@ -97,12 +99,67 @@ def test_vmapped(bug):
     rule, over = BATCHES[bug]
     (check,) = vmapped(at(product_with(rule), X, X), 0)
     assert (check.status, check.argument) == ("fail", "y")
-    assert check.cause.startswith(f"under vmap over {over} the gradient of y is")
+    assert check.cause.startswith(f"under vmap over {over}, in batch element")
 
 
 def test_right_batching_rule():
     """A batching rule of one's own that is right passes."""
     assert [c.status for c in vmapped(at(product_with(lambda x, dy: x * dy), X, X), 0)] == ["pass"]
+
+
+def test_every_choice_of_batched_arguments():
+    """A batching rule that is wrong only where both factors are batched and the cotangent is not, which no single one shows."""
+
+    @custom_vmap
+    def times(x, y, dy):
+        return x * y * dy
+
+    @times.def_vmap
+    def _(size, batched, *factors):
+        wide = [a if b else jnp.broadcast_to(a, (size, *a.shape)) for a, b in zip(factors, batched)]
+        return wide[0] * wide[1] * wide[2] * (1.5 if batched == [True, True, False] else 1.0), True
+
+    rule = by_hand(lambda x, y: x * y * y / 2, lambda args, dy: (args[1] ** 2 / 2 * dy, times(*args, dy)))
+    (check,) = vmapped(at(rule, X, X), 0)
+    assert (check.status, check.argument) == ("fail", "y")
+    assert check.cause.startswith("under vmap over x and y, in batch element")
+
+
+def within_form(form):
+    """Whether the rule that is being traced sees it: a scan and a checkpoint leave their marks on the stack."""
+    frames = inspect.stack(0)
+    marks = {"scan": "loops.py", "checkpoint": "ad_checkpoint.py"}
+    return any(frame.filename.endswith(marks[form]) for frame in frames)
+
+
+@pytest.mark.parametrize("form", ["scan", "checkpoint"])
+def test_within(form):
+    """A rule that is another one there is told, and a rule that raises there while the function does not."""
+    wrong = square(lambda x, dy: (3 if within_form(form) else 2) * x * dy)
+    failed = [c for c in within(at(wrong, X), 0) if c.status == "fail"]
+    assert [(c.name, c.argument) for c in failed] == [(form, "x")]
+    assert failed[0].cause.startswith(f"inside {form} the gradient of x is")
+
+
+def test_a_rule_that_raises_within():
+    """What the function allows and its rule does not; what neither allows is not held against the rule."""
+
+    def fwd(x):
+        if within_form("scan"):
+            raise RuntimeError("not here")
+        return x * x, x
+
+    (*_, check) = within(at(by_hand(lambda x: x * x, lambda x, dy: (2 * x * dy,), fwd), X), 0)
+    assert (check.name, check.status) == ("scan", "fail")
+    assert "the rule raises RuntimeError: not here" in check.cause
+
+    def nowhere(x):
+        if within_form("scan"):
+            raise RuntimeError("not here")
+        return x * x
+
+    names = [c.name for c in within(at(by_hand(nowhere, lambda args, dy: (2 * args[0] * dy,)), X), 0)]
+    assert names == ["jit", "checkpoint"]
 
 
 def test_shapes_that_vary():
@@ -120,4 +177,4 @@ def test_large_arguments(monkeypatch):
     monkeypatch.setattr(transforms, "_LARGE", 2)
     assert list(transform_checks(p, 0)) == []
     monkeypatch.setattr(transforms, "_LARGE", 3)
-    assert len(list(transform_checks(p, 0))) == 4
+    assert list(transform_checks(p, 0))
