@@ -84,8 +84,8 @@ def _float_types(node: Any) -> set[str]:
     """Names of the floating and complex types in a jaxpr, at any depth."""
     if isinstance(node, ClosedJaxpr | Jaxpr):
         jaxpr = node.jaxpr if isinstance(node, ClosedJaxpr) else node
-        variables = [v for eqn in jaxpr.eqns for v in (*eqn.invars, *eqn.outvars)]
-        own = {str(v.aval.dtype) for v in variables if is_inexact(v.aval)} - {"complex128"}
+        avals: list[Any] = [v.aval for eqn in jaxpr.eqns for v in (*eqn.invars, *eqn.outvars)]
+        own = {str(a.dtype) for a in avals if is_inexact(a)} - {"complex128"}
         return own.union(*(_float_types(value) for eqn in jaxpr.eqns for value in eqn.params.values()))
     return set().union(*map(_float_types, node)) if type(node) in (tuple, list) else set()
 
