@@ -24,7 +24,7 @@ from backproplab.harness.platform import PLATFORMS, devices
 from backproplab.harness.verdict import Check, Verdict
 from backproplab.harness.verify import verify as verify_case
 from backproplab.harness.view import NothingToDifferentiate
-from backproplab.report.files import write_json, write_junit
+from backproplab.report.files import write_bench, write_json, write_junit
 from backproplab.report.table import verdict_table
 from backproplab.targets import UsageError, cases_of, cases_with_id, only_function, some_arguments
 
@@ -43,7 +43,9 @@ def verify(command: cli.Verify) -> int:
         with contextlib.redirect_stdout(sys.stderr):  # what the functions print is no part of the report
             cases = _selected(command)
             platforms = _platforms(command.platform)
-            _check_writable(command)
+            if command.json is not None and command.json == command.junit:
+                raise UsageError("--json and --junit want a file each")
+            _check_writable(command.json, command.junit)
             deadline = time.time() + command.budget
             try:
                 for platform in platforms:
@@ -102,6 +104,42 @@ def graph(command: cli.Graph) -> int:
     return 0
 
 
+def bench(command: cli.Bench) -> int:
+    """Prints, or writes, what each function's rule costs."""
+    from backproplab.bench import bench as measure
+    from backproplab.bench.cost import floor
+    from backproplab.report.bench import bench_summary, bench_table
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            if command.numbers < 1 or command.rounds < 0:
+                raise UsageError("--numbers wants a number from 1 on, --rounds one from 0 on")
+            platform = _default_platform()
+            cases = cases_of(command.targets, command.args)
+            _check_writable(command.json)
+            groups = [list(group) for _, group in itertools.groupby(cases, lambda case: case.fn)]
+            found = []
+            with _progress(len(groups), f"measuring on {platform}") as advance:
+                for group in groups:
+                    try:
+                        found.append(measure(group, command.numbers, command.rounds))
+                    except Exception as error:  # whatever the function raises
+                        raise UsageError(f"{group[0].id}: {_words(error)}", 1) from error
+                    advance(found[-1].function)
+            speed = floor() if command.rounds else None
+        if command.json is not None:
+            with _writing(command.json):
+                write_bench(found, speed, command.json)
+    except UsageError as error:
+        return _complain(error)
+    if command.json != "-":
+        console = Console(width=200, highlight=False)
+        with console.capture() as table:
+            console.print(bench_table(found))
+        print(table.get() + bench_summary(found) + (f"\nthis machine: {speed}" if speed else ""))
+    return 0
+
+
 def _complain(error: UsageError) -> int:
     print(f"backproplab: {error}", file=sys.stderr)
     return error.exit_code
@@ -129,11 +167,9 @@ def _check_seed(seed: int) -> None:
         raise UsageError("--seed wants a whole number from 0 to 2147483647")
 
 
-def _check_writable(command: cli.Verify) -> None:
+def _check_writable(*paths: str | None) -> None:
     """Says so before the work, not after."""
-    if command.json is not None and command.json == command.junit:
-        raise UsageError("--json and --junit want a file each")
-    for path in (command.json, command.junit):
+    for path in paths:
         if path is not None and path != "-":
             with _writing(path), open(path, "a"):
                 pass
@@ -187,10 +223,10 @@ def _judge(command: cli.Verify, cases: Sequence[Case], platform: str, deadline: 
     judged = _in_parallel(command, cases, platform, deadline, jobs) if jobs > 1 else _in_turn(command, cases, platform, deadline)  # fmt: skip
     found: dict[int, Verdict] = {}
     try:
-        with _progress(len(cases), platform) as advance:
+        with _progress(len(cases), f"verifying on {platform}") as advance:
             for index, verdict in judged:
                 found[index] = verdict
-                advance(verdict)
+                advance(verdict.function)
     finally:
         verdicts += [found[i] for i in sorted(found)]
 
@@ -264,17 +300,15 @@ def _without_checks(case: Case, seed: int, instead: Check) -> Verdict:
 
 
 @contextlib.contextmanager
-def _progress(count: int, platform: str) -> Iterator[Callable[[Verdict], Any]]:
+def _progress(count: int, doing: str) -> Iterator[Callable[[str], Any]]:
     """A line on standard error: of the progress on a terminal, of its end elsewhere."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"verifying on {platform}", total=count)
-        yield lambda verdict: progress.update(
-            task, advance=1, description=f"verifying on {platform}: {verdict.function}"
-        )
+        task = progress.add_task(doing, total=count)
+        yield lambda function: progress.update(task, advance=1, description=f"{doing}: {function}")
     if not console.is_terminal:
-        print(f"verifying on {platform}: {count} of {count} done", file=sys.stderr)
+        print(f"{doing}: {count} of {count} done", file=sys.stderr)
 
 
 def _report(command: cli.Verify, verdicts: dict[str, list[Verdict]], interrupted: bool) -> None:

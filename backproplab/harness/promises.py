@@ -1,6 +1,6 @@
 """What a rule or its case promises beyond the formula: linearity, exact values, bytes kept, a second derivative."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -85,13 +85,19 @@ def residual_bytes(p: Point) -> tuple[int, int]:
     """Bytes that cross from the forward to the backward pass: by the rule, and by autodiff of the stripped function."""
     call = p.view.call(p.case.fn)
     with jax.enable_x64(p.wide):
-        return p.once("residual bytes", lambda: (_kept(call, p), _kept(strip(call), p)))
+        return p.once(
+            "residual bytes",
+            lambda: (kept_bytes(call, p.view.diff, p.view.rest), kept_bytes(strip(call), p.view.diff, p.view.rest)),
+        )
 
 
-def _kept(call, p: Point) -> int:
-    """Distinct arrays that the pull-back holds; what is a constant of the program is not kept."""
+def kept_bytes(call: Callable, diff: list, rest: list) -> int:
+    """Of the distinct arrays that the pull-back of `call(diff, rest)` holds; what is a constant of the program is not kept.
+
+    0 if autodiff cannot differentiate it.
+    """
     try:
-        jaxpr = jax.make_jaxpr(lambda diff, rest: jax.vjp(lambda d: call(d, rest), diff)[1])(p.view.diff, p.view.rest)
+        jaxpr = jax.make_jaxpr(lambda diff, rest: jax.vjp(lambda d: call(d, rest), diff)[1])(diff, rest)
     except Exception:  # not differentiable by autodiff: nothing to compare with
         return 0
     constants = set(jaxpr.jaxpr.constvars)

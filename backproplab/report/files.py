@@ -1,4 +1,4 @@
-"""Verdicts as files: JSON with a schema version, and JUnit for continuous integration."""
+"""Verdicts and costs as files: JSON with a schema version, and JUnit for continuous integration."""
 
 import json
 import platform
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 
+from backproplab.bench import Bench
 from backproplab.case import case_id
 from backproplab.harness.platform import matmul_setting
 from backproplab.harness.verdict import Verdict
@@ -28,6 +29,14 @@ def write_json(verdicts: Mapping[str, Sequence[Verdict]], path: str, interrupted
     ]
     report = {"schema": SCHEMA, "environment": environment(), "interrupted": interrupted, "verdicts": rows}
     _write(json.dumps(report, indent=1), path)
+
+
+def write_bench(found: Sequence[Bench], speed: str | None, path: str) -> None:
+    """Costs, and what the machine reached in the same run, to `path`, or to standard output for `-`. Raises OSError."""
+    rows = [b.to_dict() for b in found]
+    _write(
+        json.dumps({"schema": SCHEMA, "environment": environment(), "machine": speed, "costs": rows}, indent=1), path
+    )
 
 
 def environment() -> dict[str, str]:
