@@ -72,7 +72,7 @@ def test_help_names_every_option(capsys, command, options):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ((), "Expected one of {verify, graph}"),
+        ((), "Expected one of {verify, graph, bench}"),
         (("frobnicate",), "Unrecognized options: frobnicate"),
         (("verify", "--jsn", "a"), "Perhaps you meant: --json"),
         (("verify", "tanh", "--seed"), "Missing value for argument '--seed'"),
