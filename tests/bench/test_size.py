@@ -45,3 +45,8 @@ def test_as_it_is(fixed):
 
     fn, domain = (lambda x: x * x, {0: "fixed"}) if fixed else (at_most_eight, {})
     assert shapes(Case(fn, (normal(8),), domain=domain), 10_000) == [(8,)]
+
+
+def test_what_lies_between_counts():
+    """An outer product of two vectors is what fills the memory, not the vectors."""
+    assert shapes(Case(lambda x: jnp.outer(x, x).sum(), (normal(8),)), 1024) == [(128,)]
