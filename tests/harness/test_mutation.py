@@ -53,6 +53,6 @@ def test_functions_without_a_rule_are_passed_over():
     ids=lambda room: room.__name__.split(".")[-1],
 )
 def test_every_page_catches_nineteen_of_twenty(room):
-    """The cases on a page see bugs in its rule; half as many are planted as by `verify --mutate`."""
-    weak = [str(found) for found in mutations(room.CASES, limit=30) if found.score is not None and found.score < 0.95]
+    """The cases on a page see bugs in its rule; a quarter as many are planted as by `verify --mutate`."""
+    weak = [str(found) for found in mutations(room.CASES, limit=15) if found.score is not None and found.score < 0.95]
     assert not weak, "\n".join(weak)
