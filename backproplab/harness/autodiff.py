@@ -291,9 +291,9 @@ def _kink(p: Point, seed: int) -> Kink | None:
 
     slopes = p.once("slopes", lambda: jax.jit(forward))
 
-    def value_slopes(v, t):
+    def value_slopes(v, offset):
         with jax.enable_x64(True):
-            return [np.asarray(s) for s in slopes([x + t * d for x, d in zip(diff, v)], v, p.view.rest)]
+            return [np.asarray(s) for s in slopes([x + d for x, d in zip(diff, offset)], v, p.view.rest)]
 
     def row_gradient(output, entry):
         cotangents = p.cotangents("zeros", seed)

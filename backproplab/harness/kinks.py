@@ -2,7 +2,9 @@
 
 At a kink autodiff yields one element of the subdifferential and a rule may yield another. Per output entry that has a
 kink at the point, the rule's gradient g must satisfy, for every direction v tried, that <g, v> lies between the
-derivatives from the two sides. Entries without a kink must agree with autodiff as everywhere else.
+derivatives along v from the two sides, or of points around (Clarke's subdifferential: a function that is not convex, such
+as the middle of three numbers that are equal, has slopes near the point that no line through it meets). Entries without a
+kink must agree with autodiff as everywhere else.
 """
 
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from backproplab.harness.compare import largest
 _ROWS = 64
 _DIRECTIONS = 12
 _COORDINATES = 48
+_AROUND = 24
 _STEP = 2.0**-26
 _CURVATURE = 2.0**-16  # room for what the slopes change by within a step
 _ROUNDING = 2.0**-36  # and for slopes that are sums of larger terms
@@ -29,21 +32,24 @@ class Kink(NamedTuple):
 
 
 def judge_kink(
-    value_slopes: Callable[[list, float], list[np.ndarray]],
+    value_slopes: Callable[[list, list], list[np.ndarray]],
     row_gradient: Callable[[int, int], list[np.ndarray]],
     diff: list[np.ndarray],
     seed: int,
 ) -> Kink | None:
     """None if the point is no kink.
 
-    value_slopes: `(direction, t) -> directional derivative of every output at x + t direction`, from the oracle.
+    value_slopes: `(direction, offset) -> directional derivative of every output at x + offset`, from the oracle.
     row_gradient: `(output, entry) -> the rule's gradients of that entry of that output`.
     """
     generator = np.random.default_rng(seed)
     directions = [_direction(diff, i, generator) for i in range(_DIRECTIONS)] + _coordinates(diff, generator)
 
+    def slopes_at(v, offset):
+        return np.concatenate([np.ravel(s) for s in value_slopes(v, offset)])
+
     def along(v, t):
-        return np.concatenate([np.ravel(s) for s in value_slopes(v, t)])
+        return slopes_at(v, [t * d for d in v])
 
     def both_sides(v, step):
         return [along(v, step), along(v, -step)]
@@ -66,15 +72,18 @@ def judge_kink(
     rows = np.flatnonzero(kinked)
     if rows.size == 0:
         return None
+    shapes = [np.shape(s) for s in value_slopes(directions[0], [0.0 * d for d in directions[0]])]
+    around = [[_STEP * d for d in _direction(diff, 1, generator)] for _ in range(_AROUND)]
     for row in rows[:: max(1, len(rows) // _ROWS)]:
-        gradient = row_gradient(*_locate(row, [np.shape(s) for s in value_slopes(directions[0], _STEP)]))
+        gradient = row_gradient(*_locate(row, shapes))
         for v, (right, left) in zip(directions, sides):
             chosen = sum(float(np.vdot(g, d)) for g, d in zip(gradient, v))
             low, high = sorted((right[row], left[row]))
-            if (
-                np.isfinite([low, high]).all()
-                and not low - room(right, left)[row] <= chosen <= high + room(right, left)[row]
-            ):
+            leeway = room(right, left)[row]
+            if np.isfinite([low, high]).all() and not low - leeway <= chosen <= high + leeway:
+                near = [low, high, *(slopes_at(v, offset)[row] for offset in around)]
+                low, high = np.nanmin(near), np.nanmax(near)
+            if np.isfinite([low, high]).all() and not low - leeway <= chosen <= high + leeway:
                 words = (
                     f"at a kink of output entry {row} the slope {chosen:.6g} is not between {low:.6g} and {high:.6g}"
                 )

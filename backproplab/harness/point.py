@@ -92,7 +92,8 @@ class Point:
         for at_point, jaxpr in zip((values, exact), self.pair.jaxprs):
             for _ in range(_NUDGES):
                 nudged = run(jaxpr, generator)
-                bounds = [b + _NUDGE_SAFETY / _NUDGES * np.abs(n - v) for b, n, v in zip(bounds, nudged, at_point)]
+                with np.errstate(invalid="ignore"):  # inf - inf: no bound
+                    bounds = [b + _NUDGE_SAFETY / _NUDGES * np.abs(n - v) for b, n, v in zip(bounds, nudged, at_point)]
         return self._differences(values, exact, bounds, cotangents)
 
     def arithmetic(self, cotangents: list[np.ndarray]) -> tuple[list[Difference], list[np.ndarray]]:

@@ -8,9 +8,9 @@ from backproplab.harness.kinks import judge_kink
 AT = [np.array([0.0, 1.0])]
 
 
-def relu_slopes(v, t):
-    """The directional derivative of relu, entry by entry, `t` away from AT along `v`."""
-    return [np.where(AT[0] + t * v[0] > 0, v[0], 0.0)]
+def relu_slopes(v, offset):
+    """The directional derivative of relu, entry by entry, along `v` at AT + offset."""
+    return [np.where(AT[0] + offset[0] > 0, v[0], 0.0)]
 
 
 def judged(slopes, rows, at=AT):
@@ -42,9 +42,9 @@ def test_a_gradient_that_leaks():
 
 def test_no_kink():
     """A smooth function has none, however wrong the rule; nor has one whose slope only bends."""
-    smooth = lambda v, t: [2 * (AT[0] + t * v[0]) * v[0]]
+    smooth = lambda v, offset: [2 * (AT[0] + offset[0]) * v[0]]
     assert judged(smooth, [[9, 9], [9, 9]]) is None
-    bends = lambda v, t: [np.abs(AT[0] + t * v[0]) * v[0]]
+    bends = lambda v, offset: [np.abs(AT[0] + offset[0]) * v[0]]
     assert judged(bends, [[9, 9], [9, 9]]) is None
 
 
@@ -56,8 +56,8 @@ def test_a_tie(row, admissible):
     """The maximum of two equal numbers: all to one, or shared, but neither given twice nor to nobody."""
     at = [np.array([2.0, 2.0])]
 
-    def slopes(v, t):
-        return [v[0][np.argmax(at[0] + t * v[0])][None]]
+    def slopes(v, offset):
+        return [v[0][np.argmax(at[0] + offset[0])][None]]
 
     assert judged(slopes, [row], at).admissible is admissible
 
@@ -66,8 +66,8 @@ def test_entries_of_several_outputs():
     """Flat indices run over all outputs in turn; the rule is asked for an entry of the output it belongs to."""
     asked = []
 
-    def slopes(v, t):
-        return [v[0], np.where(AT[0] + t * v[0] > 0, v[0], 0.0)]
+    def slopes(v, offset):
+        return [v[0], np.where(AT[0] + offset[0] > 0, v[0], 0.0)]
 
     def row_gradient(output, entry):
         asked.append((output, entry))
@@ -88,7 +88,7 @@ def test_many_kinks():
         asked.append(entry)
         return [np.where(np.arange(200) == entry, 1.0, 0.0)]
 
-    kink = judge_kink(lambda v, t: [np.where(t * v[0] > 0, v[0], 0.0)], row_gradient, at, seed=0)
+    kink = judge_kink(lambda v, offset: [np.where(offset[0] > 0, v[0], 0.0)], row_gradient, at, seed=0)
     assert kink.admissible
     assert len(kink.rows) == 200
     assert 32 <= len(asked) <= 128
@@ -97,7 +97,21 @@ def test_many_kinks():
 @pytest.mark.parametrize(("slope", "admissible"), [(1.0, True), (0.0, False), (0.5, False)])
 def test_a_seam(slope, admissible):
     """Where both sides have the slope 1 and the formula at the point itself has 0, only 1 is right."""
-    seam = lambda v, t: [np.where(AT[0] + t * v[0] == 0, 0.0, v[0])]
+    seam = lambda v, offset: [np.where(AT[0] + offset[0] == 0, 0.0, v[0])]
     kink = judged(seam, [[slope, 0], [0, 1]])
     assert kink.rows.tolist() == [0]
     assert kink.admissible is admissible
+
+
+@pytest.mark.parametrize(
+    ("row", "admissible"),
+    [([1, 0, 0], True), ([0, 1, 0], True), ([1 / 3, 1 / 3, 1 / 3], True), ([1, 1, -1], False), ([0, 0, 0], False)],
+)
+def test_a_function_that_is_not_convex(row, admissible):
+    """The middle of three equal numbers: any of them may be it, though on a line through the point some never are."""
+    at = [np.zeros(3)]
+
+    def slopes(v, offset):
+        return [v[0][np.argsort(offset[0], kind="stable")[1]][None]]
+
+    assert judged(slopes, [row], at).admissible is admissible

@@ -84,6 +84,14 @@ def test_not_expected():
     assert "is nan; the case expects" in check.cause
 
 
+def test_expected_where_no_bound_is_known():
+    """Which side of a comparison the point is on is in doubt: the number that was computed is still another one."""
+    rule = by_hand(lambda x: jnp.where(x / 3 >= 1, x, 0.0), lambda args, dy: (jnp.where(args[0] / 3 >= 1, dy, 0),))
+    (right,) = expectation_checks(at(rule, np.full(2, 3.0), expect=(np.ones(2),)))
+    (wrong,) = expectation_checks(at(rule, np.full(2, 3.0), expect=(np.full(2, 7.0),)))
+    assert (right.status, wrong.status) == ("pass", "fail")
+
+
 def test_as_many_as_arguments():
     """A case that expects another number of gradients is wrong, whatever they are."""
     (check,) = expectation_checks(at(product, X, X, expect=(X,)))

@@ -46,7 +46,7 @@ def mul(eqn, inputs, machine):
 
 
 def _by_power_of_two(eqn) -> bool:
-    """A literal factor of +-2^k changes no digit."""
+    """A literal factor or divisor of +-2^k changes no digit."""
     literals = [float(v.val) for v in eqn.invars if hasattr(v, "val") and np.ndim(v.val) == 0]
     return any(abs(np.frexp(value)[0]) == 0.5 and 1 / 16 <= abs(value) <= 16 for value in literals)
 
@@ -69,6 +69,8 @@ def div(eqn, inputs, machine):
         inside = (square < machine.largest[dtype]) & (xp.abs(y.value) ** 2 > machine.smallest[dtype])
         error = plus(error, xp.where(inside, 0.0, xp.inf))
         return [rounded(out, error, dtype, machine, _COMPLEX_QUOTIENT)]
+    if hasattr(eqn.invars[1], "val") and _by_power_of_two(eqn):
+        return [within_range(out, error, dtype_of(eqn), machine)]
     # two units: XLA may multiply by a reciprocal instead
     return [rounded(out, error, dtype_of(eqn), machine, 2.0)]
 
