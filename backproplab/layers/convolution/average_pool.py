@@ -17,12 +17,13 @@ from backproplab.rule import defvjp
 
 @partial(jax.custom_vjp, nondiff_argnames=("window", "strides", "padding", "count_include_pad"))
 def average_pool(x, window=(2, 2), strides=None, padding="VALID", count_include_pad=True):
-    """x (..., height, width, c) -> y (..., out height, out width, c): the mean of each window, per channel.
+    """x (..., *space, c) -> y (..., *out, c): the mean of each window, per channel.
 
-    strides: default that of the window. padding: "SAME", "VALID" or ((low, high), (low, high)), of zeros.
+    window: one size for each axis of space, (2, 2) for images. strides: default that of the window. padding: "SAME", "VALID"
+    or a pair (low, high) for each axis, of zeros.
     count_include_pad: whether the padding counts as entries; if not, windows at the edge are divided by what they hold,
     and a window of nothing but padding is 0.
-    Summed in float32 or wider. Raises ValueError for x with fewer than three axes.
+    Summed in float32 or wider. Raises ValueError for x with too few axes.
     """
     leading, size, steps, pads = windows(x.shape, window, strides, padding)
     wide = widened(x)
@@ -39,11 +40,11 @@ def _window_sum(x, leading, window, strides, pads):
 
 
 def _count(shape, dtype, window, strides, padding, count_include_pad):
-    """What each window is divided by: a number, or (out height, out width, 1), 1 for a window of nothing but padding."""
-    _, window, strides, pads = windows(shape, window, strides, padding)
+    """What each window is divided by: a number, or (*out, 1), 1 for a window of nothing but padding."""
+    leading, window, strides, pads = windows(shape, window, strides, padding)
     if count_include_pad:
         return float(math.prod(window))
-    return jnp.maximum(_window_sum(jnp.ones((*shape[-3:-1], 1), dtype), 0, window, strides, pads), 1)
+    return jnp.maximum(_window_sum(jnp.ones((*shape[leading:-1], 1), dtype), 0, window, strides, pads), 1)
 
 
 def average_pool_fwd(x, window, strides, padding, count_include_pad):
@@ -76,5 +77,6 @@ CASES = (
         expect=(np.outer([0.75, 0.5, 0.25], [1.0, 2.0, 2.0, 1.0]).reshape(1, 3, 4, 1),),
     ),
     Case(average_pool, (normal(4, 6, 2),), name="no batch axis"),
+    Case(average_pool, (normal(2, 5, 3), (3,), (2,), "SAME", False), name="one axis"),
     Case(average_pool, (full(3.0, 1, 2, 2, 1),), name="constant", expect=(np.full((1, 2, 2, 1), 0.25),)),
 )

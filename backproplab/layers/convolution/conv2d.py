@@ -10,17 +10,11 @@ on such a mesh the weight gradient is wrong by that factor in both.
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from backproplab.case import Case, full, normal
+from backproplab.layers.convolution.conv import correlate, gradients, one_batch, pads_of
 from backproplab.rule import defvjp
-
-_FORWARD = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC, HWIO -> NHWC
-_WEIGHTS = lax.ConvDimensionNumbers(
-    (0, 3, 1, 2), (3, 0, 1, 2), (2, 3, 0, 1)
-)  # NHWC with dy, its batch as inputs -> HWIO
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("strides", "padding", "dilation", "groups"))
@@ -32,10 +26,8 @@ def conv2d(x, w, strides=(1, 1), padding="SAME", dilation=(1, 1), groups=1):
     Accumulated in float32 or wider, returned in the dtype of x. Raises ValueError if the channels do not fit.
     """
     _check(x, w, groups)
-    wide, (images, kernel) = _one_dtype(_one_batch(x), w)
-    y = lax.conv_general_dilated(
-        images, kernel, strides, padding, rhs_dilation=dilation, dimension_numbers=_FORWARD,
-        feature_group_count=groups, preferred_element_type=wide)  # fmt: skip
+    pads = pads_of(x.shape[-3:-1], w.shape[:2], strides, padding, dilation)
+    y = correlate(one_batch(x, w), w, strides, pads, (1, 1), dilation, groups)
     return y.reshape(*x.shape[:-3], *y.shape[1:]).astype(x.dtype)
 
 
@@ -46,17 +38,6 @@ def _check(x, w, groups):
         )
     if x.shape[-1] != groups * w.shape[2] or w.shape[3] % groups:
         raise ValueError(f"conv2d: {x.shape[-1]} channels of x do not fit w {w.shape} in {groups} group(s)")
-
-
-def _one_batch(x):
-    """All leading axes as one; untouched if there is exactly one, so that it may be sharded."""
-    return x if x.ndim == 4 else x.reshape(-1, *x.shape[-3:])
-
-
-def _one_dtype(*arrays):
-    """What to accumulate in, and the arrays in one dtype: lax.conv_general_dilated takes no two."""
-    dtype = jnp.result_type(*arrays)
-    return jnp.promote_types(dtype, jnp.float32), [array.astype(dtype) for array in arrays]
 
 
 def conv2d_fwd(x, w, strides, padding, dilation, groups):
@@ -75,49 +56,12 @@ def conv2d_bwd(strides, padding, dilation, groups, residuals, dy):
 
     w_k meets x_i in every output and every example:  dw_k = sum_n sum_o dy_o x_{s o + d k - p}. That is x correlated with
     dy spread out by s, in steps of d, the examples summed over like channels and the channels one by one, like examples.
-    Rows of x that no window reaches are left out.
+    Rows of x that no window reaches are left out. The lines are those of `conv`, for any number of axes.
     """
     x, w = residuals
-    if dy.size == 0:  # no window fits: as a kernel, dy would have no entries
-        return jnp.zeros_like(x), jnp.zeros_like(w)
-    wide, (images, kernel, dy) = _one_dtype(_one_batch(x), w, _one_batch(dy))
-    pads = _pads(images.shape[1:3], w.shape[:2], strides, padding, dilation)
-    dx_pads, dw_pads = [], []
-    for size, width, out, stride, step, (low, _) in zip(
-        images.shape[1:3], w.shape[:2], dy.shape[1:3], strides, dilation, pads
-    ):
-        reach, spread = step * (width - 1), stride * (out - 1) + 1
-        dx_pads.append((reach - low, size - spread + low))
-        dw_pads.append((low, reach + spread - size - low))
-    dx = lax.conv_general_dilated(
-        dy, _reversed(kernel, groups), (1, 1), dx_pads, lhs_dilation=strides, rhs_dilation=dilation,
-        dimension_numbers=_FORWARD, feature_group_count=groups, preferred_element_type=wide)  # fmt: skip
-    dw = lax.conv_general_dilated(
-        _channels_first(images, groups), dy, dilation, dw_pads, rhs_dilation=strides,
-        dimension_numbers=_WEIGHTS, feature_group_count=groups, preferred_element_type=wide)  # fmt: skip
+    pads = pads_of(x.shape[-3:-1], w.shape[:2], strides, padding, dilation)
+    dx, dw = gradients(one_batch(x, w), w, one_batch(dy, w), strides, pads, (1, 1), dilation, groups)
     return dx.reshape(x.shape), dw
-
-
-def _pads(sizes, kernel, strides, padding, dilation):
-    """The padding as numbers of zeros."""
-    if not isinstance(padding, str):
-        return padding
-    windows = [step * (k - 1) + 1 for k, step in zip(kernel, dilation)]
-    return lax.padtype_to_pads(sizes, windows, strides, padding)
-
-
-def _channels_first(x, groups):
-    """x (n, height, width, c) -> (c / groups, height, width, groups * n): within a group, channels and examples exchanged."""
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height, width, groups, channels // groups)
-    return x.transpose(4, 1, 2, 3, 0).reshape(channels // groups, height, width, groups * n)
-
-
-def _reversed(w, groups):
-    """w mirrored in space, inputs and outputs exchanged within each group."""
-    height, width, inputs, outputs = w.shape
-    w = w[::-1, ::-1].reshape(height, width, inputs, groups, outputs // groups)
-    return w.transpose(0, 1, 4, 3, 2).reshape(height, width, outputs // groups, groups * inputs)
 
 
 defvjp(conv2d, conv2d_fwd, conv2d_bwd)

@@ -20,10 +20,10 @@ from backproplab.rule import defvjp
 
 @functools.partial(jax.custom_vjp, nondiff_argnames=("window", "strides", "padding"))
 def max_pool(x, window=(2, 2), strides=None, padding="VALID"):
-    """x (..., height, width, c) -> y (..., out height, out width, c): the largest entry of each window, per channel.
+    """x (..., *space, c) -> y (..., *out, c): the largest entry of each window, per channel.
 
-    strides: default that of the window, so that windows do not overlap. padding: "SAME", "VALID" or
-    ((low, high), (low, high)), of -inf. Raises ValueError for x with fewer than three axes.
+    window: one size for each axis of space, (2, 2) for images. strides: default that of the window, so that windows do not
+    overlap. padding: "SAME", "VALID" or a pair (low, high) for each axis, of -inf. Raises ValueError for x with too few axes.
     """
     leading, window, strides, pads = windows(x.shape, window, strides, padding)
     one = (1,) * leading
@@ -35,29 +35,30 @@ def max_pool(x, window=(2, 2), strides=None, padding="VALID"):
 
 def windows(shape, window, strides, padding):
     """The number of leading axes, the window, the strides, and the padding in numbers."""
-    if len(shape) < 3:
-        raise ValueError(f"pooling takes x (..., height, width, c), not shape {shape}")
+    leading = len(shape) - len(window) - 1
+    if leading < 0:
+        raise ValueError(f"pooling takes x (..., *space, c) with {len(window)} axes in space, not shape {shape}")
     strides = tuple(window if strides is None else strides)
-    pads = lax.padtype_to_pads(shape[-3:-1], window, strides, padding) if isinstance(padding, str) else padding
-    return len(shape) - 3, tuple(window), strides, tuple(pads)
+    pads = lax.padtype_to_pads(shape[leading:-1], window, strides, padding) if isinstance(padding, str) else padding
+    return leading, tuple(window), strides, tuple(pads)
 
 
 def views(x, window, strides, pads, fill):
-    """For each place in a window, row by row, the entries that all windows have there: each (..., out height, out width, c)."""
-    leading = x.ndim - 3
+    """For each place in a window, row by row, the entries that all windows have there: each (..., *out, c)."""
+    leading = x.ndim - len(window) - 1
     x = lax.pad(x, np.array(fill, x.dtype), ((0, 0, 0),) * leading + tuple((*p, 0) for p in pads) + ((0, 0, 0),))
-    spans = [(size - k) // s * s + 1 if size >= k else 0 for size, k, s in zip(x.shape[-3:-1], window, strides)]
-    for i, j in itertools.product(*map(range, window)):
-        yield x[..., i : i + spans[0] : strides[0], j : j + spans[1] : strides[1], :]
+    spans = [(size - k) // s * s + 1 if size >= k else 0 for size, k, s in zip(x.shape[leading:-1], window, strides)]
+    for place in itertools.product(*map(range, window)):
+        yield x[..., *(slice(i, i + span, stride) for i, span, stride in zip(place, spans, strides)), :]
 
 
 def spread(parts, shape, window, strides, pads):
     """The transpose of `views`: each part back to where it was taken from, added up where windows overlap."""
-    leading = len(shape) - 3
+    leading = len(shape) - len(window) - 1
     total = 0
-    for (i, j), part in zip(itertools.product(*map(range, window)), parts):
+    for place, part in zip(itertools.product(*map(range, window)), parts):
         config = []
-        for offset, size, out, stride, (low, _) in zip((i, j), shape[-3:-1], part.shape[-3:-1], strides, pads):
+        for offset, size, out, stride, (low, _) in zip(place, shape[leading:], part.shape[leading:], strides, pads):
             before = offset - low  # negative: these entries fell on the padding
             span = stride * (out - 1) + 1 if out else 0
             config.append((before, size - before - span, stride - 1))
@@ -100,6 +101,8 @@ CASES = (
     Case(max_pool, (distinct(1, 4, 4, 1), (3, 3), (1, 1), ((0, 2), (1, 1))), name="uneven padding"),
     Case(max_pool, (distinct(1, 6, 6, 1), (2, 2), (3, 3)), name="strides wider than the window"),
     Case(max_pool, (distinct(4, 6, 2),), name="no batch axis"),
+    Case(max_pool, (distinct(2, 5, 3), (3,), (2,), "SAME"), name="one axis"),
+    Case(max_pool, (distinct(2, 2, 4, 3, 1), (2, 2, 1)), name="three axes"),
     Case(
         max_pool,
         (full(1.0, 1, 2, 4, 1),),

@@ -1,3 +1,42 @@
 """Linear algebra: solutions, factors and spectra of matrices. Catalogue #119 to #121."""
 
-CASES = ()
+from backproplab.layers.linear_algebra.cholesky import CASES as cholesky_cases
+from backproplab.layers.linear_algebra.cholesky import cholesky as cholesky
+from backproplab.layers.linear_algebra.cholesky_solve import CASES as cholesky_solve_cases
+from backproplab.layers.linear_algebra.cholesky_solve import cho_solve as cho_solve
+from backproplab.layers.linear_algebra.cholesky_solve import cholesky_solve as cholesky_solve
+from backproplab.layers.linear_algebra.det import CASES as det_cases
+from backproplab.layers.linear_algebra.det import det as det
+from backproplab.layers.linear_algebra.eigh import CASES as eigh_cases
+from backproplab.layers.linear_algebra.eigh import eigh as eigh
+from backproplab.layers.linear_algebra.inv import CASES as inv_cases
+from backproplab.layers.linear_algebra.inv import inv as inv
+from backproplab.layers.linear_algebra.logdet import CASES as logdet_cases
+from backproplab.layers.linear_algebra.logdet import logdet as logdet
+from backproplab.layers.linear_algebra.nuclear_norm import CASES as nuclear_norm_cases
+from backproplab.layers.linear_algebra.nuclear_norm import nuclear_norm as nuclear_norm
+from backproplab.layers.linear_algebra.slogdet import CASES as slogdet_cases
+from backproplab.layers.linear_algebra.slogdet import slogdet as slogdet
+from backproplab.layers.linear_algebra.solve import CASES as solve_cases
+from backproplab.layers.linear_algebra.solve import solve as solve
+from backproplab.layers.linear_algebra.solve_triangular import CASES as solve_triangular_cases
+from backproplab.layers.linear_algebra.solve_triangular import solve_triangular as solve_triangular
+from backproplab.layers.linear_algebra.spectral_norm_value import CASES as spectral_norm_value_cases
+from backproplab.layers.linear_algebra.spectral_norm_value import spectral_norm_value as spectral_norm_value
+from backproplab.layers.linear_algebra.svd import CASES as svd_cases
+from backproplab.layers.linear_algebra.svd import svd as svd
+
+CASES = (
+    *cholesky_cases,
+    *cholesky_solve_cases,
+    *det_cases,
+    *eigh_cases,
+    *inv_cases,
+    *logdet_cases,
+    *nuclear_norm_cases,
+    *slogdet_cases,
+    *solve_cases,
+    *solve_triangular_cases,
+    *spectral_norm_value_cases,
+    *svd_cases,
+)

@@ -1,0 +1,221 @@
+"""Linear algebra against jax.numpy and jax.scipy: equal values and gradients, and none for what is not read or not unique."""
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsp
+import numpy as np
+import pytest
+
+from backproplab.layers.linear_algebra import (
+    cho_solve,
+    cholesky,
+    det,
+    eigh,
+    inv,
+    logdet,
+    nuclear_norm,
+    slogdet,
+    solve,
+    solve_triangular,
+    spectral_norm_value,
+    svd,
+)
+
+N = 4
+
+
+def _draw(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+
+def _matrix(*batch):
+    return _draw(*batch, N, N) + 3 * np.eye(N)
+
+
+def _definite(*batch):
+    a = _draw(*batch, N, N)
+    return a @ np.swapaxes(a, -1, -2) + np.eye(N)
+
+
+def _gradients(f, *args):
+    """Values of f and gradients of a loss that weighs every output entry differently, in float64."""
+
+    def run(*args):
+        y, pull_back = jax.vjp(f, *args)
+        leaves, tree = jax.tree.flatten(y)
+        weights = [jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape) for leaf in leaves]
+        return leaves, pull_back(jax.tree.unflatten(tree, weights))
+
+    with jax.enable_x64(True):
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(run)(*map(jnp.asarray, args)))]
+
+
+def grad(f):
+    """Compiled as one program, which is cheaper here than each operation by itself."""
+    return jax.jit(jax.grad(f))
+
+
+def assert_same(ours, theirs, *args):
+    """Values and gradients; 1e-11 is ten thousand roundings, for condition numbers of up to a hundred."""
+    for one, other in zip(_gradients(ours, *args), _gradients(theirs, *args), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "options", [(0, False, False), ("T", True, False), (1, False, True), ("C", True, True)], ids=str
+)
+def test_solve_triangular_is_jaxs(options):
+    """All options, by position as there; a matrix of columns and a vector."""
+    ours, theirs = (lambda a, b, f=f: f(a, b, *options) for f in (solve_triangular, jsp.solve_triangular))
+    assert_same(ours, theirs, _matrix(), _draw(N, 2))
+    if options[0] == 0:
+        assert_same(ours, theirs, _matrix(), _draw(N))
+
+
+def test_solve_is_jaxs():
+    """Vectors, columns, batches, and leading axes that broadcast: their gradients add up."""
+    for a, b in (
+        (_matrix(), _draw(N)),
+        (_matrix(), _draw(2, N, 3)),
+        (_matrix(2), _draw(N)),
+    ):
+        assert_same(solve, jnp.linalg.solve, a, b)
+
+
+def test_cho_solve_is_jaxs():
+    """Either triangle. The other one gets exact zeros."""
+    for lower in (False, True):
+        c, b = (np.tril if lower else np.triu)(_matrix()), _draw(N, 2)
+        assert_same(lambda c, b, k=lower: cho_solve((c, k), b), lambda c, b, k=lower: jsp.cho_solve((c, k), b), c, b)
+
+
+def test_the_others_are_jaxs():
+    """inv, slogdet, det, eigh, svd and cholesky by the names that they have in jnp.linalg, on two matrices at once."""
+    for ours in (inv, slogdet, det):
+        assert_same(ours, getattr(jnp.linalg, ours.__name__), _matrix(2))
+    assert_same(lambda a: eigh(a)[0], lambda a: jnp.linalg.eigh(a)[0], _definite(2))
+    assert_same(lambda a: svd(a, full_matrices=False)[1], lambda a: jnp.linalg.svd(a, False)[1], _draw(2, N, 3))
+    assert_same(lambda a: cholesky(a, upper=True), lambda a: jnp.linalg.cholesky(a, upper=True), _definite(2))
+    assert_same(logdet, lambda a: jnp.linalg.slogdet((a + a.mT) / 2)[1], _definite(2))
+
+
+def test_norms_of_singular_values():
+    """nuclear_norm and spectral_norm_value are jnp's; of rank one both are the product of lengths, and have the same slope."""
+    with jax.enable_x64(True):
+        a = _draw(3, 4)
+        np.testing.assert_allclose(nuclear_norm(a), jnp.linalg.norm(a, "nuc"), rtol=1e-13)
+        np.testing.assert_allclose(spectral_norm_value(a), jnp.linalg.norm(a, 2), rtol=1e-13)
+        u, v = np.array([0.6, 0.8, 0.0]), np.array([1.0, 0.0])
+        for norm in (nuclear_norm, spectral_norm_value):
+            np.testing.assert_allclose(norm(5 * np.outer(u, v)), 5, rtol=1e-13)
+            np.testing.assert_allclose(jax.grad(norm)(5 * np.outer(u, v)), np.outer(u, v), atol=1e-15)
+
+
+def test_results_have_names():
+    """As in jnp.linalg: code that reads .eigenvalues, .logabsdet or .Vh goes on to work."""
+    a = _definite().astype(np.float32)
+    assert eigh(a)._fields == jnp.linalg.eigh(a)._fields
+    assert slogdet(a)._fields == jnp.linalg.slogdet(a)._fields
+    assert svd(a)._fields == jnp.linalg.svd(a)._fields
+
+
+READERS = {
+    "solve_triangular": lambda a, lower: solve_triangular(a, np.ones(N), 0, lower),
+    "cho_solve": lambda a, lower: cho_solve((a, lower), np.ones(N)),
+    "cholesky": lambda a, lower: cholesky(a, not lower, False),
+    "eigh": lambda a, lower: eigh(a, "L" if lower else "U", False)[0],
+}
+
+
+@pytest.mark.parametrize("lower", [False, True])
+@pytest.mark.parametrize("name", READERS)
+def test_the_other_triangle_is_neither_read_nor_given_a_gradient(name, lower):
+    """pytensor#1230, jax#40421: NaN there changes nothing, and its gradient is exactly 0."""
+    read = np.tril(np.ones((N, N), bool)) if lower else np.triu(np.ones((N, N), bool))
+    a = _definite()
+    whole = _gradients(lambda a: READERS[name](a, lower), a)
+    half = _gradients(lambda a: READERS[name](a, lower), np.where(read, a, np.nan))
+    for one, other in zip(whole, half):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+    assert not np.any(half[1][~read]) and np.all(half[1][read])
+
+
+def test_a_unit_diagonal_is_neither_read_nor_given_a_gradient():
+    """NaN on it changes nothing."""
+    a = _matrix()
+    np.fill_diagonal(a, np.nan)
+    x, da, db = _gradients(lambda a, b: solve_triangular(a, b, 0, True, True), a, _draw(N))
+    assert np.isfinite(x).all() and np.isfinite(db).all() and not np.diagonal(da).any()
+
+
+def test_one_triangle_holds_the_gradient_of_both():
+    """torch#137284: read whole, the gradient is symmetric; read by one triangle, its entries off the diagonal count twice."""
+    a = _definite()
+    _, whole = _gradients(cholesky, a)
+    np.testing.assert_allclose(whole, whole.T, rtol=1e-13)
+    _, half = _gradients(lambda a: cholesky(a, symmetrize_input=False), a)
+    np.testing.assert_allclose(half, np.tril(2 * whole) - np.diag(np.diag(whole)), rtol=1e-12)
+
+
+def test_det_of_singular_matrices():
+    """Rank n - 1: the cofactors; rank n - 2: zeros; and with an inverse, det a times its transpose."""
+    left, right = _draw(N, N - 1), _draw(N - 1, N)
+    minors = lambda a: np.array(
+        [[(-1) ** (i + j) * np.linalg.det(np.delete(np.delete(a, i, 0), j, 1)) for j in range(N)] for i in range(N)]
+    )
+    for a in (left @ right, _matrix(), _draw(N, N - 2) @ _draw(N - 2, N), np.zeros((N, N))):
+        np.testing.assert_allclose(_gradients(det, a)[1], minors(a), rtol=1e-10, atol=1e-12)
+
+
+def test_singular_matrices_are_not_hidden():
+    """log|det| is -inf, and its gradient is not finite."""
+    sign, value, gradient = _gradients(slogdet, np.ones((2, 2)))
+    assert sign == 0 and value == -np.inf and not np.isfinite(gradient).any()
+
+
+def test_equal_eigenvalues():
+    """jax#669: at the identity, symmetric functions of the eigenvalues have a gradient, exactly; one of a vector has none."""
+    one = np.eye(3)
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(grad(lambda a: jnp.sum(eigh(a).eigenvalues ** 3))(one), 3 * one)
+        np.testing.assert_array_equal(grad(lambda a: jnp.prod(eigh(a).eigenvalues))(one), one)
+        project = lambda v: jnp.sum(jnp.arange(9.0).reshape(3, 3) * (v @ v.mT))  # V V^T = 1, whatever a
+        whole = grad(lambda a: project(eigh(a).eigenvectors))
+        np.testing.assert_allclose(whole(one), np.zeros((3, 3)), atol=1e-14)
+        assert not np.isfinite(grad(lambda a: eigh(a).eigenvectors[0, 1] * 1.0)(one)).all()
+
+
+def test_equal_singular_values():
+    """jax#2311: at an orthogonal matrix the nuclear norm has the gradient U V^T, the matrix itself; one of a vector has none."""
+    q = np.linalg.qr(_draw(3, 3))[0]
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(grad(lambda a: jnp.sum(svd(a).S))(q), q, rtol=1e-13)
+        np.testing.assert_allclose(grad(lambda a: jnp.sum(svd(a).S ** 2))(q), 2 * q, rtol=1e-13)
+        assert not np.isfinite(grad(lambda a: svd(a).U[0, 1])(np.eye(3))).all()
+        for shape in ((3, 2), (2, 3)):  # with a vector that leans out of the others' space
+            polar = grad(lambda a: jnp.vdot(jnp.arange(6.0), (lambda u, s, vt: u @ vt)(*svd(a))))(np.eye(*shape))
+            assert np.isfinite(polar).all() and polar.any()
+
+
+def test_sixteen_bits_are_computed_in_thirty_two():
+    """LAPACK has no bfloat16: values and gradients are those of float32, rounded once at the end."""
+    a = jnp.asarray(_definite(), jnp.bfloat16)
+    for f in (det, lambda a: solve(a, jnp.ones(N, a.dtype))):
+        y, pull_back = jax.vjp(jax.jit(f), a)
+        assert y.dtype == pull_back(y)[0].dtype == jnp.bfloat16
+        np.testing.assert_array_equal(y, f(a.astype(jnp.float32)).astype(jnp.bfloat16))
+
+
+def test_what_does_not_fit_is_named():
+    """A ValueError or TypeError with the function's name, not one from inside lax."""
+    tall, a = np.ones((3, 2), np.float32), np.eye(3, dtype=np.float32)
+    for f in (inv, det, slogdet, logdet, cholesky, eigh):
+        with pytest.raises(ValueError, match=f"{f.__name__} takes square"):
+            f(tall)
+    for f in (solve, solve_triangular, lambda a, b: cho_solve((a, False), b)):
+        with pytest.raises(ValueError, match="takes a"):
+            f(a, np.ones(2, np.float32))
+    with pytest.raises(ValueError, match="without a derivative"):
+        svd(tall, full_matrices=True)
+    with pytest.raises(TypeError, match="real numbers"):
+        inv(a.astype(np.complex64))
