@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 from backproplab.harness.strip import strip
-from backproplab.layers.normalization import batch_norm, batch_norm_inference, layer_norm, rms_norm
+from backproplab.layers.normalization import (
+    batch_norm,
+    batch_norm_inference,
+    dyt,
+    group_norm,
+    instance_norm,
+    l2_normalize,
+    layer_norm,
+    rms_norm,
+    singular_vectors,
+    spectral_norm,
+    weight_norm,
+)
 
 _ROUNDOFF = 2.0**-53  # of float64
 _NO_EPS = 0.0  # with eps = 0 the output does not change at all when x moves along the directions below
@@ -128,3 +140,97 @@ def test_third_derivatives_are_right(fn):
         want = third(strip(fn))
         # third derivatives multiply the inverse deviation three times and cancel; 1e5 roundings are far below any bug
         np.testing.assert_allclose(third(fn), want, atol=1e5 * _ROUNDOFF * np.abs(want).max())
+
+
+@pytest.mark.parametrize("shape, groups", [((2, 6), 3), ((2, 3, 4, 6), 3), ((2, 3, 2, 2, 4), 1)])
+def test_group_norm_is_layer_norm_of_the_groups(shape, groups):
+    """Value and gradients at ranks 2 to 5 (Liger #1375): each group of each example is one row of layer norm."""
+    with jax.enable_x64(True):
+        x, dy, scale, bias = _sample(shape, shape, shape[-1], shape[-1], seed=1)
+
+        def by_rows(x, scale, bias):
+            grouped = x.reshape(2, -1, groups, shape[-1] // groups)
+            rows = jnp.moveaxis(grouped, 2, 1).reshape(2, groups, -1)
+            y = layer_norm(rows, jnp.ones(rows.shape[-1]), jnp.zeros(rows.shape[-1]))
+            y = y.reshape(2, groups, -1, shape[-1] // groups)
+            return jnp.moveaxis(y, 1, 2).reshape(shape) * scale + bias
+
+        def both(fn):
+            y, pull = jax.vjp(fn, x, scale, bias)
+            return y, *pull(jnp.asarray(dy))
+
+        both = jax.jit(both, static_argnums=0)
+        for got, right in zip(both(lambda *args: group_norm(*args, groups)), both(by_rows)):
+            np.testing.assert_allclose(got, right, rtol=1e-10, atol=1e-12)  # sums of up to 48 that partly cancel
+
+
+def test_group_norm_counts_its_batch_axes():
+    """Two batch axes are one of their product, none is a single example; instance norm is one channel per group."""
+    x, scale, bias = (a.astype(np.float32) for a in _sample((2, 3, 5, 4), 4, 4))
+    flat = group_norm(x.reshape(6, 5, 4), scale, bias, 2)
+    np.testing.assert_array_equal(group_norm(x, scale, bias, 2, batch_axes=2), flat.reshape(x.shape))
+    np.testing.assert_allclose(group_norm(x[0, 0], scale, bias, 2, batch_axes=0), flat[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(instance_norm(x, scale, bias), group_norm(x, scale, bias, 4))
+
+
+def test_groups_must_divide_the_channels():
+    """Said in one line instead of a wrong grouping; so are too many batch axes."""
+    x = np.ones((2, 3, 6), np.float32)
+    for groups, batch_axes in ((4, 1), (3, 3), (3, -1)):
+        with pytest.raises(ValueError, match="groups of channels after"):
+            group_norm(x, x[0, 0], x[0, 0], groups, batch_axes=batch_axes)
+
+
+def test_directions_have_length_one_however_short_the_vector():
+    """From 1e-30 to 1e30 in float32; a zero vector stays zero with gradient 0, where autodiff of x / norm has NaN."""
+    x = np.array([[3.0, 4.0]], np.float32) * np.array([[1e-30], [1.0], [1e30], [0.0]], np.float32)
+    y, pull = jax.vjp(l2_normalize, x)
+    np.testing.assert_allclose(y[:3], [[0.6, 0.8]] * 3, rtol=1e-6)
+    (dx,) = pull(np.tile(np.array([[1.0, 0.0]], np.float32), (4, 1)))
+    np.testing.assert_allclose(dx[:3] * np.float32([[1e-30], [1.0], [1e30]]), [[0.128, -0.096]] * 3, rtol=1e-5)
+    assert not np.any(y[3]) and not np.any(dx[3])
+
+
+def test_what_moves_only_the_length_has_no_gradient():
+    """dx is orthogonal to x for directions, and dv to v for weights, unit by unit."""
+    with jax.enable_x64(True):
+        x, dy, scale = _sample((5, 4), (5, 4), 4, seed=2)
+        dx = jax.vjp(l2_normalize, x)[1](dy)[0]
+        assert np.abs((dx * x).sum(-1)).max() < 1e-14
+        dv = jax.vjp(weight_norm, x, scale)[1](dy)[0]
+        assert np.abs((dv * x).sum(0)).max() < 1e-14
+
+
+def test_weights_have_the_length_that_scale_says():
+    """Over all axes but the last, for dense and convolution kernels; scale has the gradient along the direction."""
+    for shape in ((5, 3), (2, 2, 4, 3)):
+        v, scale = (a.astype(np.float32) for a in _sample(shape, 3))
+        w = np.asarray(weight_norm(v, scale)).reshape(-1, 3)
+        np.testing.assert_allclose(np.linalg.norm(w, axis=0), np.abs(scale), rtol=1e-6)
+
+
+def test_spectral_norm_has_the_gradient_of_the_largest_singular_value():
+    """With converged vectors value and gradient are those of w / norm(w, 2), though u and v are held constant."""
+    with jax.enable_x64(True):
+        w, dy, u = _sample((4, 3), (4, 3), 4, seed=3)
+        u, v = jax.jit(singular_vectors, static_argnums=2)(w, u, 100)
+        y, pull = jax.vjp(spectral_norm, w, u, v)
+        want, pull_want = jax.vjp(lambda w: w / jnp.linalg.norm(w, 2), w)
+        np.testing.assert_allclose(y, want, rtol=1e-12)
+        dw, du, dv = pull(dy)
+        np.testing.assert_allclose(dw, pull_want(dy)[0], rtol=1e-9, atol=1e-12)
+        assert not np.any(du) and not np.any(dv)
+
+
+def test_power_iteration_is_constant_to_the_gradient():
+    """Whoever calls it inside of a loss trains w through `spectral_norm` alone."""
+    w, u = np.eye(3, dtype=np.float32), np.ones(3, np.float32)
+    assert not np.any(jax.grad(lambda w: sum(a.sum() for a in singular_vectors(w, u)))(w))
+
+
+def test_dyt_in_its_tails():
+    """sech^2(30) in float32 is 3.5e-26 and not 0; alpha's gradient adds up over everything that it is shared by."""
+    x, one, zero = np.array([[30.0, -30.0]], np.float32), np.ones(2, np.float32), np.zeros(2, np.float32)
+    dx, dalpha = jax.grad(lambda x, alpha: dyt(x, alpha, one, zero).sum(), (0, 1))(x, np.float32(1))
+    np.testing.assert_allclose(dx, np.full((1, 2), 1 / np.cosh(30.0) ** 2), rtol=1e-6)
+    assert dalpha == 0  # 30 sech^2 and -30 sech^2

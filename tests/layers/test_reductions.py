@@ -54,13 +54,13 @@ def test_the_size_of_the_cotangent_does_not_matter():
     """dx is dy times the weights: for a large and a small dy, a row each."""
     x = np.array([[0.0, -40.0, 1.0]] * 3, np.float32)
     dy = np.array([1e18, -1.0, 1e-18], np.float32)
-    got = np.asarray(jax.vjp(logsumexp, x)[1](dy)[0])
+    got = np.asarray(jax.vjp(lambda x: logsumexp(x, -1), x)[1](dy)[0])
     weights = np.array(_exact(x[0])[1], float)
     np.testing.assert_allclose(got, dy[:, None].astype(float) * weights, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "axis", [-1, (0, 2), *[pytest.param(a, marks=pytest.mark.slow) for a in (0, 1, (-1, 1), None, (0, 1, 2))]]
+    "axis", [(0, 2), *[pytest.param(a, marks=pytest.mark.slow) for a in (-1, 0, 1, (-1, 1), None, (0, 1, 2))]]
 )
 def test_axes_are_those_of_jax_nn(axis):
     """Value and gradient for one axis, several and all, counted from either end."""
@@ -75,23 +75,38 @@ def test_axes_are_those_of_jax_nn(axis):
 
 
 def test_absent_entries_are_those_that_where_leaves_out():
-    """-inf where jax.nn.logsumexp has where=False: same value, same gradient, exact zeros at what is absent."""
+    """-inf, and where=False as in jax.nn.logsumexp: same value, same gradient, exact zeros at what is absent."""
     random = np.random.default_rng(1)
     with jax.enable_x64(True):
         x, present = random.normal(size=(6, 8)), random.random((6, 8)) < 0.6
         present[:, 0] = True
-        masked = lambda x: logsumexp(jnp.where(present, x, -_INF)).sum()
+        masked = lambda x: logsumexp(jnp.where(present, x, -_INF), -1).sum()
+        ours = lambda x: logsumexp(x, -1, where=present).sum()
         theirs = lambda x: jax.nn.logsumexp(x, -1, where=present).sum()
-        np.testing.assert_allclose(masked(x), theirs(x), rtol=1e-14)
-        got = jax.grad(masked)(x)
-        np.testing.assert_allclose(got, jax.grad(theirs)(x), rtol=1e-13)
-        assert not np.any(got[~present])
+        want_value, want = jax.jit(jax.value_and_grad(theirs))(x)
+        for fn in (masked, ours):
+            value, got = jax.jit(jax.value_and_grad(fn))(x)
+            np.testing.assert_allclose(value, want_value, rtol=1e-14)
+            np.testing.assert_allclose(got, want, rtol=1e-13)
+            assert not np.any(got[~present])
+
+
+def test_what_absent_entries_hold_does_not_matter():
+    """jax #23842: large numbers, infinities and NaN where `where` is False leave value and gradient as they are."""
+    x, present = np.array([[0.5, 100.0, 1.0], [2.0, 3.0, 4.0]], np.float32), np.array([True, False, True])
+    value, pull = jax.vjp(lambda x: logsumexp(x, 1, True, present), x)
+    assert value.shape == (2, 1)
+    for poison in (1e30, _INF, -_INF, np.nan):
+        x[:, 1] = poison
+        poisoned, pull_poisoned = jax.vjp(lambda x: logsumexp(x, 1, True, present), x)
+        assert np.array_equal(poisoned, value)
+        assert np.array_equal(pull_poisoned(jnp.ones((2, 1)))[0], pull(jnp.ones((2, 1)))[0])
 
 
 def test_where_all_are_absent():
     """y = -inf and a gradient of exact zeros, in its row alone and whatever the cotangent, where jax.nn has NaN."""
     x = np.array([[-_INF] * 3, [0.0, 1.0, -_INF]], np.float32)
-    y, pull = jax.vjp(logsumexp, x)
+    y, pull = jax.vjp(lambda x: logsumexp(x, -1), x)
     assert y[0] == -_INF and np.isfinite(y[1])
     for dy in (1.0, -3.0, 0.0, 1e30):
         got = np.asarray(pull(jnp.full(2, dy, jnp.float32))[0])
@@ -112,7 +127,7 @@ def test_where_all_are_absent_under_every_axis():
 def test_plus_infinity_takes_the_whole_weight():
     """One +inf is the limit of a growing entry; several share, and the others get nothing, -inf included."""
     x = np.array([[_INF, 1.0, -_INF], [_INF, 2.0, _INF]], np.float32)
-    assert logsumexp(x).tolist() == [_INF, _INF]
+    assert logsumexp(x, -1).tolist() == [_INF, _INF]
     assert _weights(x).tolist() == [[1, 0, 0], [0.5, 0, 0.5]]
 
 

@@ -1,0 +1,156 @@
+"""Losses of an error and of a margin: optax's numbers, chosen slopes at kinks, and far and near errors."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import optax
+import pytest
+
+from backproplab.layers.losses import (
+    absolute_error,
+    charbonnier,
+    gaussian_nll,
+    hinge,
+    huber_loss,
+    log_cosh,
+    perceptron_loss,
+    poisson_nll,
+    quantile_loss,
+    sigmoid_focal_loss,
+    smooth_absolute_error,
+    squared_hinge,
+)
+
+_ROUNDOFF = 2.0**-24  # of float32
+_ERRORS = np.array([-3.0, -1.0, -0.25, 0.0, 0.25, 1.0, 3.0], np.float32)
+_ZEROS = np.zeros(7, np.float32)
+
+
+def _slopes(fn, *args):
+    return np.asarray(jax.jit(jax.grad(lambda *a: fn(*a).sum()))(*args))
+
+
+@pytest.mark.slow
+def test_values_and_argument_order_are_those_of_optax():
+    """Who moves over by keyword gets the same numbers; delta and gamma are Python numbers here."""
+    rng = np.random.default_rng(0)
+    y, t = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    signs, labels = np.sign(t), (t > 0).astype(np.float32)
+    pairs = [
+        (huber_loss, optax.losses.huber_loss, dict(predictions=y, targets=t, delta=0.5)),
+        (huber_loss, optax.losses.huber_loss, dict(predictions=y)),
+        (log_cosh, optax.losses.log_cosh, dict(predictions=y, targets=t)),
+        (perceptron_loss, optax.losses.perceptron_loss, dict(predictor_outputs=y, targets=signs)),
+        (sigmoid_focal_loss, optax.losses.sigmoid_focal_loss, dict(logits=y, labels=labels, alpha=0.25, gamma=1.5)),
+        (sigmoid_focal_loss, optax.losses.sigmoid_focal_loss, dict(logits=y, labels=np.abs(t) / 4)),
+    ]
+    for ours, theirs, arguments in pairs:
+        arguments = {k: jnp.asarray(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
+        # the same function in another order of operations, all numbers below 4
+        np.testing.assert_allclose(
+            ours(**arguments), theirs(**arguments), atol=32 * _ROUNDOFF, rtol=0, err_msg=ours.__name__
+        )
+
+
+def test_slopes_of_an_error():
+    """The slope of each loss over the error, its chosen value at the kink 0 included, and minus it in the targets."""
+    cases = [
+        (absolute_error, [-1, -1, -1, 0, 1, 1, 1]),
+        (lambda y, t: huber_loss(y, t, 1.0), [-1, -1, -0.25, 0, 0.25, 1, 1]),
+        (lambda y, t: smooth_absolute_error(y, t, 0.5), [-1, -1, -0.5, 0, 0.5, 1, 1]),
+        (lambda y, t: smooth_absolute_error(y, t, 0.0), [-1, -1, -1, 0, 1, 1, 1]),
+        (lambda y, t: quantile_loss(y, t, 0.75), [-0.75, -0.75, -0.75, 0, 0.25, 0.25, 0.25]),
+    ]
+    for fn, expected in cases:
+        of_both = jax.jit(jax.grad(lambda y, t, fn=fn: fn(y, t).sum(), (0, 1)))(_ERRORS, _ZEROS)
+        assert np.array_equal(of_both[0], expected) and np.array_equal(of_both[1], -np.array(expected))
+
+
+def test_targets_broadcast_but_never_enlarge():
+    """One target for all rows gets the sum of its gradients; (n,) predictions with (n, 1) targets are an error."""
+    y = np.ones((3, 2), np.float32)
+    dt = jax.grad(lambda t: absolute_error(y, t).sum())(np.zeros(2, np.float32))
+    assert dt.tolist() == [-3, -3]
+    for fn in (absolute_error, huber_loss, smooth_absolute_error, log_cosh, quantile_loss, charbonnier):
+        with pytest.raises(ValueError, match=r"targets of shape \(3, 1\) for predictions of shape \(3,\)"):
+            jax.eval_shape(fn, y[:, 0], y[:, :1])
+        assert jax.eval_shape(fn, y).shape == (3, 2)
+
+
+def test_log_cosh_keeps_its_digits_near_0_and_far_out():
+    """optax's logaddexp(r, -r) - log 2 has none left at 1e-4, and cosh overflows at 89."""
+    r = np.array([1e-6, 1e-4, 0.3, -0.999, 1.0, 5.0, -200.0, 1e4], np.float32)
+    with mpmath.workdps(60):
+        exact = [mpmath.log(mpmath.cosh(mpmath.mpf(float(v)))) for v in r]
+        slope = [mpmath.tanh(mpmath.mpf(float(v))) for v in r]
+        for got, want in ((jax.jit(log_cosh)(r), exact), (_slopes(log_cosh, r), slope)):
+            # two transcendental functions of XLA, each off by a few units, one of them squared
+            assert max(abs(float(g) / float(w) - 1) for g, w in zip(got, want)) < 16 * _ROUNDOFF
+
+
+def test_curvature_of_log_cosh_in_the_tail():
+    """Its second derivative, sech^2, does not round to 0 as 1 - tanh^2 does from 9 on."""
+    got = jax.jit(jax.grad(jax.grad(log_cosh)))(np.float32(20.0))
+    assert abs(float(got) * np.cosh(20.0) ** 2 - 1) < 8 * _ROUNDOFF
+
+
+def test_charbonnier_far_out():
+    """The square of 1e25 overflows; the slope r / sqrt(r^2 + eps^2) would be 0. And eps must be positive."""
+    r = np.array([1e25, -1e25, 1e-30], np.float32)
+    assert np.isfinite(charbonnier(r)).all()
+    np.testing.assert_allclose(_slopes(charbonnier, r), [1, -1, 1e-27], rtol=4 * _ROUNDOFF)
+    with pytest.raises(ValueError, match="positive epsilon"):
+        charbonnier(r, None, 0.0)
+
+
+def test_one_target_for_three_quantiles():
+    """A tuple of quantiles goes along the last axis."""
+    y, t = np.array([[1.0, 2.0, 3.0]], np.float32), np.array([[2.5]], np.float32)
+    loss = quantile_loss(y, t, (0.25, 0.5, 0.75))
+    assert loss.tolist() == [[0.375, 0.25, 0.125]]
+    assert _slopes(lambda y: quantile_loss(y, t, (0.25, 0.5, 0.75)), y).tolist() == [[-0.25, -0.5, 0.25]]
+
+
+def test_what_is_right_teaches_nothing_but_the_perceptron_at_0_learns():
+    """On their margins: hinge and its square have slope 0; the perceptron, which would not leave 0 otherwise, has -t."""
+    t = np.array([1.0, -1.0], np.float32)
+    assert _slopes(lambda f: hinge(f, t), t).tolist() == [0, 0]
+    assert _slopes(lambda f: squared_hinge(f, t), t).tolist() == [0, 0]
+    assert _slopes(lambda f: perceptron_loss(f, t), 0 * t).tolist() == [-1, 1]
+    with pytest.raises(ValueError, match="want one shape"):
+        perceptron_loss(t, t[:1])
+
+
+def test_focal_loss_is_exact_in_the_tail():
+    """-q^(g+1) - g p q^g c for a label of 1, against 50 digits, right and wrong up to 25, gamma 1/2 and 2."""
+    z = np.array([-25.0, -8.0, -1.0, 0.0, 2.0, 17.0, 25.0], np.float32)
+    for gamma in (0.5, 2.0):
+        got = _slopes(lambda z, gamma=gamma: sigmoid_focal_loss(z, np.ones(7, np.int32), None, gamma), z)
+        with mpmath.workdps(50):
+            for value, v in zip(got, z):
+                p = 1 / (1 + mpmath.exp(-mpmath.mpf(float(v))))
+                q = 1 - p
+                exact = -(q ** (gamma + 1)) + gamma * p * q**gamma * mpmath.log(p)
+                # the power multiplies the roundings of q, and of its exponent's logarithm, of up to 25
+                assert abs(float(mpmath.mpf(float(value)) / exact - 1)) < 128 * _ROUNDOFF
+
+
+def test_focal_loss_has_no_nan_far_out():
+    """optax #1267: NaN at a logit of 1000 with gamma = 0; also where gamma < 1 and 1 - p has vanished."""
+    z, labels = np.array([1000.0, -1000.0] * 2, np.float32), np.array([1, 0, 0, 1])
+    for gamma in (0.0, 0.5, 1.0, 2.0):
+        fn = lambda z, gamma=gamma: sigmoid_focal_loss(z, labels, None, gamma)
+        assert jax.jit(fn)(z).tolist() == [0, 0, 1000, 1000]
+        assert _slopes(fn, z).tolist() == [0, 0, 1, -1]
+
+
+def test_likelihoods_against_numpy():
+    """The normal density in float64, with a variance whose inverse overflows float32, and the Poisson loss up to log t!."""
+    y, t, s = np.array([[1.0, -2.0, 1e-25], [0.5, 0.25, 0.0], [-1.0, 3.0, -112.0]], np.float32)
+    exact = 0.5 * (np.log(2 * np.pi) + s + (y - t.astype(np.float64)) ** 2 * np.exp(-s.astype(np.float64)))
+    np.testing.assert_allclose(jax.jit(gaussian_nll)(y, t, s), exact, rtol=16 * _ROUNDOFF)
+    eta, counts = np.array([0.5, -1.0, 2.0], np.float32), np.array([0, 1, 7])
+    np.testing.assert_allclose(
+        jax.jit(poisson_nll)(eta, counts), np.exp(eta.astype(np.float64)) - counts * eta, rtol=16 * _ROUNDOFF
+    )

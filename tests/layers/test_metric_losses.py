@@ -1,0 +1,228 @@
+"""Losses on similarity, distance and alignment: optax's numbers, identical and zero vectors, tails, and CTC's cases."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from backproplab.layers.metric_losses import (
+    cdist,
+    clip_loss,
+    contrastive_loss,
+    cosine_distance,
+    cosine_similarity,
+    ctc_loss,
+    info_nce,
+    pairwise_distance,
+    siglip_loss,
+    supervised_contrastive,
+    triplet_margin_loss,
+)
+
+_ROUNDOFF = 2.0**-24  # of float32
+_rng = np.random.default_rng(0)
+_A, _B, _C = _rng.normal(size=(3, 5, 4)).astype(np.float32)
+
+
+def _value_and_gradients(fn, *args):
+    """Of its sum; in one program, which is compiled sooner than the operations one by one."""
+    both = lambda *a: (fn(*a), jax.grad(lambda *a: fn(*a).sum(), tuple(range(len(a))))(*a))
+    value, gradients = jax.jit(both)(*args)
+    return np.asarray(value), [np.asarray(g) for g in gradients]
+
+
+@pytest.mark.slow
+def test_values_and_argument_order_are_those_of_optax():
+    """Who moves over by keyword gets the same numbers."""
+    where = _rng.random((5, 4)) < 0.7
+    pairs = [
+        (cosine_similarity, optax.losses.cosine_similarity, dict(predictions=_A, targets=_B)),
+        (cosine_similarity, optax.losses.cosine_similarity, dict(predictions=_A, targets=_B, epsilon=4.0, axis=0)),
+        (cosine_distance, optax.losses.cosine_distance, dict(predictions=_A, targets=_B, axis=None, where=where)),
+        (cosine_distance, optax.losses.cosine_distance, dict(predictions=_A, targets=_B, epsilon=4.0)),
+        (
+            triplet_margin_loss,
+            optax.losses.triplet_margin_loss,
+            dict(anchors=_A, positives=_B, negatives=_C, margin=0.5, norm_degree=4),
+        ),
+    ]
+    for ours, theirs, arguments in pairs:
+        arguments = {k: jnp.asarray(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
+        got, want = ours(**arguments), theirs(**arguments)
+        np.testing.assert_allclose(got, want, atol=32 * _ROUNDOFF, rtol=0, err_msg=ours.__name__)
+
+
+def test_zero_vectors_are_similar_to_nothing():
+    """GRADIENT_BUGS E4: optax gives NaN. Here 0 with no gradient, and the other vector has none either."""
+    zero = np.zeros((5, 4), np.float32)
+    value, gradients = _value_and_gradients(cosine_similarity, zero, _B)
+    assert not np.any(value) and not np.any(gradients)
+    assert np.abs(cosine_distance(zero, _B) - 1).max() <= _ROUNDOFF  # half the square of a unit, which is rounded
+
+
+def test_distance_of_directions_that_are_close():
+    """1 - cos is rounding noise for an angle of 1e-4; half the squared distance of the units is not."""
+    angle = 2.0**-13
+    a, b = np.array([[1.0, 0.0]], np.float32), np.array([[1.0, angle]], np.float32)
+    exact = 1 - np.cos(np.arctan(angle))
+    assert abs(float(cosine_distance(a, b)[0]) / exact - 1) < 2.0**-9  # of the units' roundings, relative to the angle
+    assert cosine_distance(_A, 3 * _A).max() < 4 * _ROUNDOFF
+
+
+def test_identical_points_have_distance_0_and_no_gradient():
+    """Norms are NaN there in JAX (GRADIENT_BUGS 5), among them the diagonal of the distances within one set."""
+    for p in (1.0, 1.5, 2.0):
+        value, gradients = _value_and_gradients(lambda x, y, p=p: pairwise_distance(x, y, p), _A, _A)
+        assert not np.any(value) and not np.any(gradients)
+        _, (gradient,) = _value_and_gradients(lambda x, p=p: cdist(x, x, p), _A)
+        assert np.isfinite(gradient).all() and np.any(gradient)
+
+
+def test_cdist_does_not_cancel():
+    """Of vectors 1/8 apart at 4096: |x|^2 + |y|^2 - 2 x y has no digit left in float32."""
+    x, y = np.full((1, 4), 4096.0, np.float32), np.full((1, 4), 4096.125, np.float32)
+    value, (dx, _) = _value_and_gradients(cdist, x, y)
+    assert value.tolist() == [[0.25]] and dx.tolist() == [[-0.5] * 4]
+    with pytest.raises(ValueError, match="p from 1 on"):
+        cdist(x, y, 0.5)
+
+
+def test_distances_against_numpy():
+    """Every pair in float64, several p, and pairs in a row as the diagonal of all pairs."""
+    for p in (1.0, 1.5, 2.0, 3.0):
+        want = np.linalg.norm(_A[:, None].astype(np.float64) - _B[None], p, -1)
+        np.testing.assert_allclose(jax.jit(cdist, static_argnums=2)(_A, _B, p), want, rtol=16 * _ROUNDOFF)
+        np.testing.assert_allclose(pairwise_distance(_A, _B, p), np.diag(want), rtol=16 * _ROUNDOFF)
+
+
+def test_triplets_without_an_active_one():
+    """pytorch-metric-learning #107: no active triplet gives 0 and no gradient; odd degrees measure absolute differences."""
+    far = _A + 100
+    value, gradients = _value_and_gradients(triplet_margin_loss, _A, _A + np.float32(0.01), far)
+    assert not np.any(value) and not np.any(gradients)
+    loss = triplet_margin_loss(_A, _B, _C, norm_degree=1, margin=50.0, eps=0.0)
+    np.testing.assert_allclose(loss, np.abs(_A - _B).sum(-1) - np.abs(_A - _C).sum(-1) + 50, rtol=8 * _ROUNDOFF)
+    with pytest.raises(ValueError, match="one shape"):
+        triplet_margin_loss(_A, _B, _C[:1])
+
+
+def test_contrastive_pairs_that_coincide():
+    """Alike they are at their minimum; different, no direction is the right one: no NaN, no gradient."""
+    for similar in (1, 0):
+        fn = lambda x, s=similar: contrastive_loss(x, _A, np.full(5, s))
+        assert not np.any(_value_and_gradients(fn, _A)[1])
+
+
+def test_contrastive_losses_of_all_pairs_against_numpy():
+    """InfoNCE, CLIP, supervised contrastive and SigLIP by their formulas in float64."""
+    a, b = _A.astype(np.float64), _B.astype(np.float64)
+    log_softmax = lambda z: z - np.log(np.exp(z).sum(-1, keepdims=True))
+    logits = a @ b.T / 0.5
+    rows, columns = -np.diag(log_softmax(logits)), -np.diag(log_softmax(logits.T))
+    close = partial(np.testing.assert_allclose, atol=64 * _ROUNDOFF, rtol=8 * _ROUNDOFF)
+    close(jax.jit(info_nce)(_A, _B, 0.5), rows)
+    close(jax.jit(clip_loss)(_A, _B, 0.5), (rows + columns) / 2)
+    signs = 2 * np.eye(5) - 1
+    close(jax.jit(siglip_loss)(_A, _B, 2.0, -1.0), np.log1p(np.exp(-signs * (2 * a @ b.T - 1))).sum(-1))
+    labels = np.array([0, 1, 0, 0, 2])
+    logits = a @ a.T / 0.5
+    np.fill_diagonal(logits, -np.inf)
+    log_p = log_softmax(logits)
+    positive = (labels[:, None] == labels) & ~np.eye(5, dtype=bool)
+    want = [-log_p[i][positive[i]].mean() if positive[i].any() else 0 for i in range(5)]
+    close(jax.jit(supervised_contrastive)(_A, labels, 0.5), want)
+
+
+def test_a_sure_pair_still_has_a_gradient():
+    """p - 1 on the diagonal rounds to 0 in float32 from a gap of 17 on; here the gap is 1/temperature = 32."""
+    eye = np.eye(3, dtype=np.float32)
+    exact = 2 * np.exp(-32.0) / (1 + 2 * np.exp(-32.0))
+    for fn in (info_nce, clip_loss):
+        _, (gradient, slope) = _value_and_gradients(lambda x, t, fn=fn: fn(x, eye, t), eye, np.float32(2.0**-5))
+        assert np.abs(np.diag(gradient) / (-32 * exact) - 1).max() < 16 * _ROUNDOFF
+        assert abs(float(slope) / (3 * 32**2 * exact) - 1) < 32 * _ROUNDOFF
+
+
+def test_all_pairs_are_not_kept():
+    """What crosses from forward to backward are the arguments: nothing of n times m."""
+    x = np.ones((64, 2), np.float32)
+    for fn in (info_nce, clip_loss, siglip_loss):
+        pull = jax.eval_shape(lambda x, fn=fn: jax.vjp(fn, x, x)[1], x)
+        kept = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pull))
+        assert kept <= 2 * x.nbytes + 16
+
+
+def _enumerated(logits, target, blank):
+    """CTC by its definition: all class sequences that collapse to the target, and the gradient, in float64."""
+    p = np.exp(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
+    total, occupancy = 0.0, np.zeros_like(p)
+    for path in itertools.product(range(p.shape[1]), repeat=len(p)):
+        collapsed = [c for c, _ in itertools.groupby(path) if c != blank]
+        if collapsed == list(target):
+            probability = np.prod(p[np.arange(len(p)), path])
+            total += probability
+            occupancy[np.arange(len(p)), path] += probability
+    return (np.inf, np.zeros_like(p)) if total == 0 else (-np.log(total), p - occupancy / total)
+
+
+def _value_and_gradient(logits, logit_paddings, labels, label_paddings, weights, blank=0):
+    loss, pull = jax.vjp(lambda z: ctc_loss(z, logit_paddings, labels, label_paddings, blank), logits)
+    return loss, pull(weights)[0]
+
+
+_ctc = jax.jit(_value_and_gradient, static_argnums=5)
+
+
+@pytest.mark.parametrize("blank", [0, 2])
+def test_ctc_is_its_definition(blank):
+    """Enumerated: repeats, one label, no label, padded frames, too few frames; each with its own cotangent."""
+    a, b = (1, 2) if blank == 0 else (0, 1)
+    targets, frames = [[a, a], [a, b], [b], [], [a, a], []], [4, 3, 4, 2, 2, 0]
+    logits = np.random.default_rng(2).normal(size=(6, 4, 3)).astype(np.float32)
+    labels = np.array([[*t, *[99] * (2 - len(t))] for t in targets])
+    label_paddings = np.array([[0.0] * len(t) + [1.0] * (2 - len(t)) for t in targets], np.float32)
+    logit_paddings = (np.arange(4) >= np.array(frames)[:, None]).astype(np.float32)
+    logits = np.where(logit_paddings[..., None] > 0, np.nan, logits)
+    weights = np.array([1.0, -2.0, 3.0, 0.5, 1.0, 1.0], np.float32)
+    loss, gradient = map(np.asarray, _ctc(logits, logit_paddings, labels, label_paddings, weights, blank))
+    for i, (target, n) in enumerate(zip(targets, frames)):
+        value, slope = _enumerated(logits[i, :n].astype(np.float64), target, blank)
+        np.testing.assert_allclose(loss[i], value, atol=16 * _ROUNDOFF)
+        np.testing.assert_allclose(gradient[i, :n], weights[i] * slope, atol=32 * _ROUNDOFF)
+        assert not np.any(gradient[i, n:])
+
+
+def test_ctc_has_the_values_of_optax():
+    """Where an alignment exists; where none does, optax gives 99999.7 and a gradient, here +inf and none."""
+    z = np.random.default_rng(3).normal(size=(3, 4, 4)).astype(np.float32)
+    arguments = dict(
+        logits=z,
+        logit_paddings=np.zeros((3, 4), np.float32),
+        labels=np.array([[1, 1, 2], [3, 2, 0], [2, 2, 2]]),
+        label_paddings=np.array([[0, 0, 0], [0, 0, 1], [0, 0, 0]], np.float32),
+    )
+    ours = _ctc(*arguments.values(), np.ones(3, np.float32))
+    assert np.array_equal(ours[0], jax.jit(ctc_loss)(**arguments))
+    theirs = jax.jit(optax.losses.ctc_loss)(**arguments)
+    np.testing.assert_allclose(ours[0][:2], theirs[:2], rtol=16 * _ROUNDOFF)
+    assert ours[0][2] == np.inf and not np.any(ours[1][2]) and theirs[2] > 9e4
+
+
+def test_ctc_is_never_negative_and_exact_after_many_frames():
+    """optax #1771: -8e-8 for sure logits. And posteriors sum to 1 in frame 400 as in frame 1."""
+    rng = np.random.default_rng(4)
+    z = rng.normal(0, 3, (400, 5)).astype(np.float32)
+    labels, frames, places = rng.integers(1, 5, 60), np.zeros(400, np.float32), np.zeros(60, np.float32)
+    gradient = np.asarray(_ctc(z, frames, labels, places, np.float32(1))[1], np.float64)
+    assert np.abs(gradient.sum(-1)).max() < 16 * _ROUNDOFF
+    with jax.enable_x64(True):
+        exact = np.asarray(_ctc(z.astype(np.float64), frames, labels, places, 1.0)[1])
+    # a few units in the last place per frame of the way
+    assert np.abs(gradient - exact).max() < 400 * 2 * _ROUNDOFF
+    labels = np.arange(60) % 4 + 1
+    sure = 40 * np.eye(5, dtype=np.float32)[np.r_[labels, np.zeros(340, int)]]
+    assert 0 <= _ctc(sure, frames, labels, places, np.float32(1))[0] < 1e-6
