@@ -121,15 +121,10 @@ def draws(case, seeds):
     )
 
 
-def is_drawn(case):
-    """Whether the arguments differ from seed to seed; else one seed says what twenty would."""
-    return any(callable(leaf) for i, arg in enumerate(case.args) if i not in static_argnums(case.fn) for leaf in jax.tree.leaves(arg))  # fmt: skip
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("case", filter(is_drawn, ALL), ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [case for case in ALL if not case.name], ids=lambda case: case.id)
 def test_passes_at_twenty_seeds(case):
-    """No false alarm: every case in its dtypes, at twenty draws of its arguments and cotangents, all in one batch."""
+    """No false alarm: every function in its dtypes, at twenty draws of arguments and cotangents, all in one batch."""
     verify(draws(case, range(20))).assert_passed()
 
 

@@ -60,11 +60,16 @@ def contradiction(p: Point, seed: int) -> str | None:
         return None
     cotangents = p.cotangents("random", seed)
     gradient = _formula(p, cotangents)
-    for v, s in _slopes(p, cotangents, seed, directions=1):
-        ours = _dot(gradient, v)
-        if s is not None and s.bar < 1e-5 * abs(s.value) and abs(ours - s.value) > 1e-3 * abs(s.value):
-            return f"along a random direction the rule's slope is {ours:.6g}, finite differences have {s.value:.6g}"
-    return None
+    ((v, s),) = _slopes(p, cotangents, seed, directions=1)
+    ours = _dot(gradient, v)
+    if s is None or s.bar >= 1e-5 * abs(s.value) or abs(ours - s.value) <= 1e-3 * abs(s.value):
+        return None
+    line = _line(p, cotangents)
+    for w, other in _slopes(p, cotangents, seed + 1, directions=6):
+        both = slope(lambda t, w=w: line([a + b for a, b in zip(v, w)], t), 0.5)
+        if other is None or both is None or abs(s.value + other.value - both.value) > s.bar + other.bar + both.bar:
+            return None  # slopes that do not add up are those of no gradient, as of the median of equal numbers
+    return f"along a random direction the rule's slope is {ours:.6g}, finite differences have {s.value:.6g}"
 
 
 def _formula(p: Point, cotangents: list[np.ndarray]) -> list[np.ndarray]:

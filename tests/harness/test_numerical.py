@@ -6,7 +6,7 @@ import pytest
 from by_hand import at, by_hand, square
 
 from backproplab.harness import numerical
-from backproplab.harness.numerical import agrees_with_differences, difference_checks
+from backproplab.harness.numerical import agrees_with_differences, contradiction, difference_checks
 
 X = np.array([0.5, -1.25, 2.0])
 
@@ -115,3 +115,19 @@ def test_they_side_with_nobody():
         assert not agrees_with_differences(p, c, p.gradients(c), 0)
     p = at(sine(1.0), X)
     assert not agrees_with_differences(p, p.cotangents("random", 0), [np.full(3, np.nan)], 0)
+
+
+def test_slopes_that_do_not_add_up():
+    """At three equal numbers the median's slopes agree from both sides, and yet it has no gradient."""
+    middle = by_hand(lambda x: jnp.sort(x)[1], lambda args, dy: (dy * jnp.eye(3)[jnp.argsort(args[0])[1]],))
+    assert contradiction(at(middle, np.zeros(3)), 0) is None
+    seam = by_hand(lambda x: jnp.where(x == 0, 0.0, x).sum(), lambda args, dy: (1.5 * dy * jnp.ones(3),))
+    assert "finite differences have" in contradiction(at(seam, np.zeros(3)), 0)
+
+
+def test_steps_keep_to_the_winner_of_a_scatter():
+    """Where two updates of one entry are equal there is a kink, as for any maximum."""
+    largest = lambda x: jnp.full(2, -9.0).at[np.array([0, 0, 1])].max(x)
+    checks, notes = asked(at(largest, np.array([1.0, 1.0, 2.0])))
+    assert checks == []
+    assert "no step stays on one branch" in notes[0]

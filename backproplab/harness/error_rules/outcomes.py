@@ -11,7 +11,7 @@ from backproplab.harness.error_rules.units import STEPS
 # Operations whose outcome tells it.
 BRANCHING = {"gt", "lt", "ge", "le", "eq", "ne", "max", "min", "abs", "clamp", "argmax", "argmin", "reduce_max", "reduce_min",
              "sort", "top_k", "reduce_window_max", "reduce_window_min", "cummax", "cummin", "select_and_scatter_add",
-             "select_and_gather_add", "rem", *STEPS}  # fmt: skip
+             "select_and_gather_add", "scatter-max", "scatter-min", "scatter_max", "scatter_min", "rem", *STEPS}  # fmt: skip
 
 
 def outcome(eqn, inputs: Sequence[Bounded], outputs: Sequence[Bounded], xp) -> Any:
@@ -31,7 +31,8 @@ def outcome(eqn, inputs: Sequence[Bounded], outputs: Sequence[Bounded], xp) -> A
     elif name in ("gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", *STEPS):
         way = outputs[0].value
     else:  # the order of the entries decides
-        way = xp.argsort(xp.ravel(x))
+        entries = [x, inputs[-1].value] if name.startswith("scatter") else [x]
+        way = xp.argsort(xp.concatenate([xp.ravel(part) for part in entries]))
     way = xp.ravel(xp.asarray(way, np.float64))
     weight = xp.sin(xp.arange(way.size, dtype=np.float64) * 12.9898 + 1.0) * 43758.5453
     return xp.sum(way * (weight - xp.floor(weight) + 0.5))
