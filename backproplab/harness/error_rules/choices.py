@@ -17,7 +17,10 @@ def compare(eqn, inputs, machine):
         return [Bounded(out, None)]
     if not is_inexact(eqn.invars[0].aval):
         return [Bounded(out, doubt(xp, reach))]
-    return [Bounded(out, xp.where(~(xp.abs(x.value - y.value) > reach) & (reach > 0), xp.inf, 0.0))]
+    sure = (
+        (x.value == y.value) & xp.isinf(x.value) & xp.isfinite(reach)
+    )  # what is infinite for certain, their difference is NaN
+    return [Bounded(out, xp.where(~(xp.abs(x.value - y.value) > reach) & (reach > 0) & ~sure, xp.inf, 0.0))]
 
 
 def logical(eqn, inputs, machine):
