@@ -261,7 +261,7 @@ def test_processes_change_nothing(capsys):
         (("multiply",), "as in --args 'x=f32, y=f32'"),
         (("mine.py::raising", *INPUT), "no graph of raising: RuntimeError: two lines of trouble"),
         (("mine.py::leaving", *INPUT), "no graph of leaving: SystemExit: 7"),
-        (("activations",), "graph draws exactly one function, and activations holds celu, elu"),
+        (("activations",), "graph draws exactly one function, and activations holds celu, clip"),
         (("mine.py::norm",), "mine.py::norm has no cases: say at what arguments, as in --args 'x=f32[8,5]'"),
     ],
 )

@@ -70,6 +70,7 @@ def test_every_folder_is_a_room():
     }  # pytest's own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in ALL if case.name == ""], ids=lambda case: case.id)
 def test_under_jit_with_rules(case):
     """The plainest use of each page: a jitted gradient of its sum exists and is finite at an ordinary point."""

@@ -116,7 +116,7 @@ def test_file_named_as_a_module_of_python():
 @pytest.mark.parametrize(
     "target, code, words",
     [
-        ("tanhh", 4, "no layer, network, room or module is called 'tanhh': did you mean tanh?"),
+        ("tanhh", 4, "no layer, network, room or module is called 'tanhh': did you mean tanh or tanh_shrink?"),
         ("soft_max", 4, "softmax"),
         ("qqqq", 4, "a function of yours is file.py::name or package.module:name"),
         ("", 4, "is called ''"),
@@ -160,7 +160,7 @@ def test_names_that_lead_nowhere(target, code, words):
     [
         ([], "backproplab verify file.py::name --args"),
         (["tanh", "relu"], "--args goes with exactly one function"),
-        (["activations"], "exactly one function, and activations holds celu, elu, gelu, gelu_tanh, ..."),
+        (["activations"], "exactly one function, and activations holds celu, clip, crelu, elu, ..."),
         (["bare_rules.py"], "exactly one function, as in bare_rules.py::wave --args 'x=f32[8,5]'"),
         (["rules_of_mine.py::double"], "double has no argument 'z': it takes x, by"),
     ],

@@ -101,4 +101,7 @@ _params = {
     "norm": _scales,
     "output": {"w": normal(2, 3), "b": normal(3)},
 }
-CASES = (Case(loss, (_params, normal(2, 4, 5, 1), integers(0, 3, 2))),)
+CASES = (
+    Case(apply, (_params, normal(4, 5, 1)), name="one image", dtypes=("float64", "float32")),
+    Case(loss, (_params, normal(2, 4, 5, 1), integers(0, 3, 2))),
+)

@@ -1,5 +1,6 @@
 """What rules cost: one function in full, and the promises that all pages keep at sizes where costs show."""
 
+import functools
 import itertools
 
 import jax
@@ -46,6 +47,7 @@ def test_geometric_mean():
     assert geometric_mean([0.5, 2.0, 1.0]) == pytest.approx(1)
 
 
+@functools.cache
 def kept(case):
     """Bytes kept by the rule, by autodiff of the plain function, and in the arguments, at a size where costs show."""
     args = at_size(case, NUMBERS)
@@ -59,6 +61,7 @@ def is_key(x):
     return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__.split(".")[-1])
 def test_no_rule_keeps_more_than_autodiff(room):
     """Nor than its arguments, which the caller holds anyway. `staged` keeps the cache of each gate, to be looked at."""
@@ -67,6 +70,7 @@ def test_no_rule_keeps_more_than_autodiff(room):
     assert {name: sizes for name, sizes in found.items() if sizes[0] > max(sizes[1:])} == {}
 
 
+@pytest.mark.slow
 def test_rules_keep_less_than_autodiff():
     """The geometric mean over all pages of which both keep something."""
     found = [kept(page[0]) for room in ROOMS for page in pages(room)]

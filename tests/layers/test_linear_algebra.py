@@ -89,6 +89,7 @@ def test_cho_solve_is_jaxs():
         assert_same(lambda c, b, k=lower: cho_solve((c, k), b), lambda c, b, k=lower: jsp.cho_solve((c, k), b), c, b)
 
 
+@pytest.mark.slow
 def test_the_others_are_jaxs():
     """inv, slogdet, det, eigh, svd and cholesky by the names that they have in jnp.linalg, on two matrices at once."""
     for ours in (inv, slogdet, det):
@@ -99,6 +100,7 @@ def test_the_others_are_jaxs():
     assert_same(logdet, lambda a: jnp.linalg.slogdet((a + a.mT) / 2)[1], _definite(2))
 
 
+@pytest.mark.slow
 def test_norms_of_singular_values():
     """nuclear_norm and spectral_norm_value are jnp's; of rank one both are the product of lengths, and have the same slope."""
     with jax.enable_x64(True):

@@ -209,6 +209,7 @@ def test_weights_have_the_length_that_scale_says():
         np.testing.assert_allclose(np.linalg.norm(w, axis=0), np.abs(scale), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_spectral_norm_has_the_gradient_of_the_largest_singular_value():
     """With converged vectors value and gradient are those of w / norm(w, 2), though u and v are held constant."""
     with jax.enable_x64(True):

@@ -172,6 +172,7 @@ def test_outputs_and_losses_are_the_textbook_ones(network):
         np.testing.assert_allclose(network.loss(params, x, target), loss, **FULL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "naive_one"), [(tanh, np.tanh), (sigmoid, naive_sigmoid), (lambda x: x, lambda x: x)]
 )
@@ -269,6 +270,7 @@ def test_two_batch_axes_are_one(network):
         np.testing.assert_allclose(network.loss(params, x, target), loss, **FULL)
 
 
+@pytest.mark.slow
 @NETWORKS
 def test_many_networks_at_once(network):
     """vmap over the parameters trains an ensemble: each member gets its own output."""

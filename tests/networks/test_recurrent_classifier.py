@@ -31,6 +31,7 @@ def test_how_it_starts():
     assert (params["lstm"]["w"] != network.init(jax.random.key(2), 3, 5, 4)["lstm"]["w"]).any()
 
 
+@pytest.mark.slow
 def test_padding_is_not_seen():
     """Probabilities and the loss's gradients are those of the sequences cut to their lengths, whatever the padding holds."""
     params, x, target = _example()
@@ -48,6 +49,7 @@ def test_padding_is_not_seen():
             np.testing.assert_allclose(whole[n], apply(params, x[n, :length]), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_autodiff():
     """Every parameter and the input, against autodiff of the network with its rules taken out, in float64."""
     params, x, target = _example()
@@ -59,6 +61,7 @@ def test_gradients_are_those_of_autodiff():
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_it_learns_which_step_was_first():
     """Whether a sequence began with +1 or -1, told after eight steps of noise: the memory carries it."""
     random = np.random.default_rng(3)

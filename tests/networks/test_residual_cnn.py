@@ -39,6 +39,7 @@ def test_images_of_any_size():
     assert apply(params, np.ones((9, 9, 2), np.float32)).shape == (4,)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_autodiff():
     """Every parameter and the input, against autodiff of the network with its rules taken out, in float64."""
     params, x, target = _example()
@@ -49,6 +50,7 @@ def test_gradients_are_those_of_autodiff():
             assert other.any()
 
 
+@pytest.mark.slow
 def test_it_learns_which_way_stripes_run():
     """Horizontal or vertical, at any phase: no single pixel tells."""
     random = np.random.default_rng(3)

@@ -130,6 +130,7 @@ def test_it_learns_to_count():
     assert losses[0] > 1 and losses[-1] < 0.1
 
 
+@pytest.mark.slow
 def test_shapes_of_the_start():
     """Query heads, fewer key heads, and scales of one; additions to the stream start smaller the more there are."""
     params = transformer.init(KEY, 300, 64, 2, 4, 2, 128)

@@ -41,6 +41,7 @@ def agreement_of_training(affine, optimizer):
     return compare(*(train(function, start, data, optimizer, 20, 16, key)[1] for function, start in runs))
 
 
+@pytest.mark.slow
 def test_a_right_rule_is_at_rounding_level():
     """The same mathematics written by hand: whatever parts the curves is rounding."""
     assert agreement_of_training(scaled_bias(1.0), optax.sgd(0.1, momentum=0.9)).at_rounding_level
