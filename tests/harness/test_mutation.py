@@ -52,7 +52,11 @@ def test_functions_without_a_rule_are_passed_over():
     [room for room in vars(layers).values() if hasattr(room, "CASES")],
     ids=lambda room: room.__name__.split(".")[-1],
 )
-def test_every_page_catches_nineteen_of_twenty(room):
-    """The cases on a page see bugs in its rule; a quarter as many are planted as by `verify --mutate`."""
-    weak = [str(found) for found in mutations(room.CASES, limit=15) if found.score is not None and found.score < 0.95]
-    assert not weak, "\n".join(weak)
+def test_every_room_catches_nineteen_of_twenty(room):
+    """The cases on its pages see bugs in their rules: of a small sample per page, as many as a few seconds allow.
+
+    `backproplab verify --mutate` plants four times as many, and says which a page lets pass.
+    """
+    found = list(mutations(room.CASES, limit=15, seconds=3))
+    caught, missed = (sum(len(of.having(fate)) for of in found) for fate in ("caught", "missed"))
+    assert caught >= 19 * missed, "\n".join(str(of) for of in found if of.having("missed"))
