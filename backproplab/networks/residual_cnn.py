@@ -103,5 +103,6 @@ _params = {
 }
 CASES = (
     Case(apply, (_params, normal(4, 5, 1)), name="one image", dtypes=("float64", "float32")),
-    Case(loss, (_params, normal(2, 4, 5, 1), integers(0, 3, 2))),
+    # channels of two numbers are normalised to +-1 where they nearly agree: at some draws bfloat16 has no digit left
+    Case(loss, (_params, normal(2, 4, 5, 1), integers(0, 3, 2)), dtypes=("float64", "float32")),
 )
