@@ -63,7 +63,8 @@ class Bench:
     """Measure what hand-written rules cost beside JAX's own gradients of the same functions, in float32.
 
     Ways: hand, the rule; plain, autodiff of the function without it; checkpoint, the same under jax.checkpoint; library,
-    the function of that name in jax or optax. Exit codes: 0 measured, 2 usage, 4 not loaded, 5 nothing selected.
+    the function of that name in jax or optax. Exit codes: 0 measured, 1 the function raises, 2 usage,
+    4 not loaded, 5 nothing selected.
     """
 
     targets: tyro.conf.Positional[tuple[str, ...]] = ()

@@ -14,7 +14,7 @@ from backproplab.harness.programs import pair
 from backproplab.harness.strip import strip
 from backproplab.harness.verdict import Check
 
-_LARGE = 100_000
+_LARGE = 100_000  # numbers; above, three runs of the rule cost less than three analyses
 
 
 def linearity_checks(p: Point, seed: int) -> Iterator[Check]:

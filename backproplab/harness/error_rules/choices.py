@@ -17,9 +17,8 @@ def compare(eqn, inputs, machine):
         return [Bounded(out, None)]
     if not is_inexact(eqn.invars[0].aval):
         return [Bounded(out, doubt(xp, reach))]
-    sure = (
-        (x.value == y.value) & xp.isinf(x.value) & xp.isfinite(reach)
-    )  # what is infinite for certain, their difference is NaN
+    # two that are infinite for certain are equal, though their difference is no number
+    sure = (x.value == y.value) & xp.isinf(x.value) & xp.isfinite(reach)
     return [Bounded(out, xp.where(~(xp.abs(x.value - y.value) > reach) & (reach > 0) & ~sure, xp.inf, 0.0))]
 
 

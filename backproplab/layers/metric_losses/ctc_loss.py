@@ -58,15 +58,10 @@ def _emissions(logits, logit_paddings, classes):
     return jnp.moveaxis(log_p, -2, 0), jnp.moveaxis(padding, -2, 0)
 
 
-def _is_log_of_zero(a):
-    """Whether a is -inf. (Not by a comparison with -inf, which the harness takes for one that rounding could decide.)"""
-    return ~(jnp.isfinite(a) | jnp.isnan(a))
-
-
 def _log_sum(a, axis):
     """log sum exp(a) over one axis, which stays; -inf where all of a are."""
     _, largest = _scaled(a, axis)
-    nothing = _is_log_of_zero(jnp.max(a, axis, keepdims=True))
+    nothing = jnp.max(a, axis, keepdims=True) == -jnp.inf
     total = jnp.sum(jnp.exp(a - largest), axis, keepdims=True)
     return jnp.where(nothing, -jnp.inf, largest + jnp.log(jnp.where(nothing, 1, total)))
 
@@ -87,7 +82,7 @@ def _moved(a, steps):
 def _scaled(a, axis=-1):
     """a minus its largest entry, and that entry: the numbers stay near 0 however many frames have passed."""
     largest = jax.lax.stop_gradient(jnp.max(a, axis, keepdims=True))
-    largest = jnp.where(_is_log_of_zero(largest), 0, largest)
+    largest = jnp.where(largest == -jnp.inf, 0, largest)
     return a - largest, largest
 
 
@@ -109,7 +104,7 @@ def _loss_and_alphas(logits, logit_paddings, labels, label_paddings, blank_id):
     start = jnp.broadcast_to(start, classes.shape).astype(emissions.dtype)
     (alpha, scale), alphas = jax.lax.scan(step, (start, jnp.zeros_like(start[..., :1])), (emissions, padding))
     log_p = (scale + _log_sum(jnp.where(last, alpha, -jnp.inf), -1))[..., 0]
-    impossible = _is_log_of_zero(log_p)
+    impossible = log_p == -jnp.inf
     log_p = log_p - jax.lax.stop_gradient(jnp.maximum(log_p, 0))  # rounding may not make a probability exceed 1
     return jnp.where(impossible, jnp.inf, -jnp.where(impossible, 0, log_p)), (alphas, impossible)
 
