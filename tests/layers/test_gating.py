@@ -138,5 +138,7 @@ def test_film_learns_from_a_scale_of_zero():
     assert np.all(y == 1) and not dx.any()
     for got, terms, axes in ((dscale, dy * x, (1, 2)), (dshift, dy, (0, 1, 2))):
         right = terms.astype(np.float64).sum(axes).reshape(got.shape)
-        rounding = 2.0**-24 * (terms.size // got.size) * np.abs(terms).sum(axes).reshape(got.shape)  # of a sum in any order
+        rounding = (
+            2.0**-24 * (terms.size // got.size) * np.abs(terms).sum(axes).reshape(got.shape)
+        )  # of a sum in any order
         assert np.all(np.abs(got - right) <= rounding)
