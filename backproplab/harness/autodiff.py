@@ -7,6 +7,7 @@ from dataclasses import replace
 import jax
 import ml_dtypes
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 
 from backproplab.harness.blame import line_of_gradient
 from backproplab.harness.compare import Difference, largest
@@ -18,6 +19,7 @@ from backproplab.harness.measured import measured
 from backproplab.harness.numerical import agrees_with_differences
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
+from backproplab.harness.programs import analysis, jitted
 from backproplab.harness.strip import strip
 from backproplab.harness.verdict import Check
 
@@ -289,16 +291,20 @@ def _kink(p: Point, seed: int) -> Kink | None:
     def forward(diff, v, rest):
         return jax.jvp(lambda d: oracle(d, rest), (diff,), (v,))[1]
 
-    slopes = p.once("slopes", lambda: jax.jit(forward))
+    slopes = p.once("slopes", lambda: jitted(forward, sum(map(np.size, diff)), jax.devices("cpu")[0]))
 
     def value_slopes(v, offset):
         with jax.enable_x64(True):
             return [np.asarray(s) for s in slopes([x + d for x, d in zip(diff, offset)], v, p.view.rest)]
 
-    def row_gradient(output, entry):
-        cotangents = p.cotangents("zeros", seed)
-        cotangents[output].reshape(-1)[entry] = 1
-        values, _ = p.pair.analyse_rule(p.inputs(cotangents), lifted())
-        return [np.asarray(g) for g in values[len(p.outputs) :]]
+    def row_gradients(places):
+        cotangents = [np.zeros((len(places), *y.shape), y.dtype) for y in p.outputs]
+        for row, (output, entry) in enumerate(places):
+            cotangents[output].reshape(len(places), -1)[row, entry] = 1
+        inputs = p.inputs(cotangents)
+        axes = [None] * (len(inputs) - len(cotangents)) + [0] * len(cotangents)
+        with jax.enable_x64(p.wide):
+            rows = jax.make_jaxpr(jax.vmap(jaxpr_as_fun(p.pair.jaxprs[0]), axes))(*inputs)
+        return analysis(rows, set())(inputs, lifted())[0][len(p.outputs) :]
 
-    return judge_kink(value_slopes, row_gradient, diff, seed)
+    return judge_kink(value_slopes, row_gradients, diff, seed)

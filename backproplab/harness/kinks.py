@@ -33,14 +33,14 @@ class Kink(NamedTuple):
 
 def judge_kink(
     value_slopes: Callable[[list, list], list[np.ndarray]],
-    row_gradient: Callable[[int, int], list[np.ndarray]],
+    row_gradients: Callable[[list[tuple[int, int]]], list[np.ndarray]],
     diff: list[np.ndarray],
     seed: int,
 ) -> Kink | None:
     """None if the point is no kink.
 
     value_slopes: `(direction, offset) -> directional derivative of every output at x + offset`, from the oracle.
-    row_gradient: `(output, entry) -> the rule's gradients of that entry of that output`.
+    row_gradients: `[(output, entry), ...] -> the rule's gradients of these entries`, stacked along a leading axis.
     """
     generator = np.random.default_rng(seed)
     directions = [_direction(diff, i, generator) for i in range(_DIRECTIONS)] + _coordinates(diff, generator)
@@ -74,8 +74,10 @@ def judge_kink(
         return None
     shapes = [np.shape(s) for s in value_slopes(directions[0], [0.0 * d for d in directions[0]])]
     around = [[_STEP * d for d in _direction(diff, 1, generator)] for _ in range(_AROUND)]
-    for row in rows[:: max(1, len(rows) // _ROWS)]:
-        gradient = row_gradient(*_locate(row, shapes))
+    chosen_rows = rows[:: max(1, len(rows) // _ROWS)]
+    gradients = row_gradients([_locate(row, shapes) for row in chosen_rows])
+    for k, row in enumerate(chosen_rows):
+        gradient = [g[k] for g in gradients]
         for v, (right, left) in zip(directions, sides):
             chosen = sum(float(np.vdot(g, d)) for g, d in zip(gradient, v))
             low, high = sorted((right[row], left[row]))

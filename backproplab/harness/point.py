@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from backproplab.case import Case
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.error_rules import executed, lifted
 from backproplab.harness.precise import precise
 from backproplab.harness.programs import Pair, pair
-from backproplab.harness.strip import prove_stripped, strip
+from backproplab.harness.strip import count_rules, prove_stripped, without_rules
 from backproplab.harness.view import View, view
 
 _KEPT_PROGRAMS = 48
@@ -25,7 +26,8 @@ _programs: dict[Any, Any] = {}
 class Point:
     """Everything that the checks of one dtype share.
 
-    outputs: shapes and dtypes of the function's floating outputs. program: the rule, from
+    outputs: shapes and dtypes of the function's floating outputs. plain: the function (or its reference) without any
+    hand-written rule, from `(view.diff, view.rest)` to these; rules: how many there were. program: the rule, from
     `[*view.diff, *view.rest, *cotangents]` to `[*outputs, *gradients]`; pair: compiled, beside its oracle.
     kept: what else was made for this function, shapes and dtype.
     """
@@ -37,6 +39,8 @@ class Point:
     view: View
     device: Any
     outputs: list[jax.ShapeDtypeStruct]
+    plain: Callable[[list, list], list]
+    rules: int
     program: Callable[[list], list]
     pair: Pair
     kept: dict
@@ -131,17 +135,25 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float) -> Poin
     with jax.enable_x64(wide):
         key = (seen.signature, device, case.by_design)
         if key not in _programs:
-            outputs = jax.eval_shape(call, seen.diff, seen.rest)
-            oracle = strip(seen.call(case.reference or case.fn))
+            whole = jax.make_jaxpr(call)(seen.diff, seen.rest)
+            outputs = [jax.ShapeDtypeStruct(y.shape, y.dtype) for y in whole.out_avals]
+            forward = (
+                whole if case.reference is None else jax.make_jaxpr(seen.call(case.reference))(seen.diff, seen.rest)
+            )
+            plain = _listed(without_rules(forward))
             with_cotangents = [*seen.diff, *seen.rest, *[np.zeros(y.shape, y.dtype) for y in outputs]]
             count, rest = len(seen.diff), len(seen.rest)
             program = vjp_of(call, count, rest)
-            programs = pair(program, vjp_of(oracle, count, rest), with_cotangents, wide, device)
+            programs = pair(program, vjp_of(plain, count, rest), with_cotangents, wide, device)
             while len(_programs) >= _KEPT_PROGRAMS:
                 del _programs[next(iter(_programs))]
-            _programs[key] = (outputs, program, programs, {})
-    outputs, program, programs, kept = _programs[key]
-    return Point(case, dtype, wide, args, seen, device, outputs, program, programs, kept, matmul)
+            _programs[key] = (outputs, plain, count_rules(whole), program, programs, {})
+    outputs, plain, rules, program, programs, kept = _programs[key]
+    return Point(case, dtype, wide, args, seen, device, outputs, plain, rules, program, programs, kept, matmul)
+
+
+def _listed(jaxpr: ClosedJaxpr) -> Callable[[list, list], list]:
+    return lambda diff, rest: jaxpr_as_fun(jaxpr)(*diff, *rest)
 
 
 def vjp_of(call: Callable, count: int, rest: int) -> Callable[[list], list]:
@@ -181,6 +193,6 @@ def prove_point(p: Point) -> None:
 
     def prove():
         with jax.enable_x64(p.wide):
-            prove_stripped(strip(p.view.call(p.case.reference or p.case.fn)), p.view.diff, p.view.rest)
+            prove_stripped(p.plain, p.view.diff, p.view.rest)
 
     p.once("proof", prove)

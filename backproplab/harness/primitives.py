@@ -28,9 +28,9 @@ def bind(eqn: Any, values: list, xp: Any, **changes: Any) -> list:
     """The outputs of `eqn` at `values`. With `xp` numpy, arrays are numpy's; with jax.numpy they may be tracers."""
     if xp is np:
         rule = NUMPY.get(name_of(eqn))
-        if rule is not None:
+        if rule is not None and not any(map(_is_key, values)):
             with np.errstate(all="ignore"):
-                out = rule(eqn.params, *values)
+                out = rule(eqn.params | changes, *values)
                 outputs = out if eqn.primitive.multiple_results else [out]
                 return [_as_traced(o, v.aval) for o, v in zip(outputs, eqn.outvars)]
         out = _by_jax(eqn, [jnp.asarray(v) if not _is_key(v) else v for v in values], changes)
@@ -107,6 +107,70 @@ def _dynamic_update_slice(p, x, update, *starts):
     out = np.array(x)
     out[_window(x.shape, starts, update.shape)] = update
     return out
+
+
+def _gather(p, x, places):
+    """A window of x at each place."""
+    d, sizes = p["dimension_numbers"], p["slice_sizes"]
+    held = (*d.collapsed_slice_dims, *d.operand_batching_dims)
+    index, inside = _windows(p, x.shape, places, d.start_index_map, d.operand_batching_dims, d.start_indices_batching_dims, sizes, held)  # fmt: skip
+    out = x[index]
+    if str(p["mode"]).endswith("FILL_OR_DROP"):
+        out = np.where(inside, out, _filling(x.dtype) if p["fill_value"] is None else p["fill_value"])
+    first = places.ndim - 1
+    return np.moveaxis(out, range(first, out.ndim), d.offset_dims)
+
+
+def _filling(dtype):
+    """What JAX puts where there is nothing to gather."""
+    if np.issubdtype(dtype, np.integer):
+        return np.iinfo(dtype).min if np.issubdtype(dtype, np.signedinteger) else np.iinfo(dtype).max
+    return np.asarray(np.nan, dtype)
+
+
+def _scattered(combine):
+    """Each window of `updates` combined with what is at its place; windows that reach outside are dropped."""
+
+    def run(p, x, places, updates):
+        d = p["dimension_numbers"]
+        held = (*d.inserted_window_dims, *d.operand_batching_dims)
+        updates = np.moveaxis(updates, d.update_window_dims, range(places.ndim - 1, updates.ndim))
+        window = iter(updates.shape[places.ndim - 1 :])
+        sizes = [1 if a in held else next(window) for a in range(x.ndim)]
+        index, inside = _windows(p, x.shape, places, d.scatter_dims_to_operand_dims, d.operand_batching_dims, d.scatter_indices_batching_dims, sizes, held)  # fmt: skip
+        inside = np.broadcast_to(inside, updates.shape)
+        out = np.array(x)
+        combine(out, tuple(np.broadcast_to(i, updates.shape)[inside] for i in index), updates[inside])
+        return out
+
+    return run
+
+
+def _windows(p, shape, places, axes, batched, batches, sizes, held):
+    """For windows of these sizes at each place: their entries' indices along each axis, and which windows lie inside.
+
+    The last axis of `places` holds the start along each of `axes`; along an axis of `batched` it is the place's own number
+    along that of `batches`, along others 0. All shaped (place..., window...), the window without the axes in `held`.
+    """
+    count, starts = places.shape[:-1], [np.zeros((), int)] * len(shape)
+    for k, a in enumerate(axes):
+        starts[a] = places[..., k].astype(np.int64)
+    for a, b in zip(batched, batches):
+        starts[a] = np.arange(count[b]).reshape([-1 if i == b else 1 for i in range(len(count))])
+    room = [n - size for n, size in zip(shape, sizes)]
+    inside = np.broadcast_to(
+        np.all([np.broadcast_to((s >= 0) & (s <= r), count) for s, r in zip(starts, room)], 0), count
+    )
+    free = [a for a in range(len(shape)) if a not in held]
+    along = lambda a: np.arange(sizes[a]).reshape([-1 if b == a else 1 for b in free]) if a in free else 0
+    lift = lambda x: x.reshape(*x.shape, *[1] * len(free)) if x.ndim else x
+    index = [lift(np.clip(s, 0, r)) + along(a) for a, (s, r) in enumerate(zip(starts, room))]
+    clipped = str(p["mode"]).endswith("CLIP")
+    return tuple(np.broadcast_arrays(*index)) if index else (), lift(np.ones_like(inside) if clipped else inside)
+
+
+def _set(out, index, updates):
+    out[index] = updates
 
 
 def _convolution(p, x, w):
@@ -221,7 +285,9 @@ NUMPY = {
     "broadcast_in_dim": _broadcast_in_dim, "reshape": _reshape,
     "transpose": lambda p, x: np.transpose(x, p["permutation"]), "squeeze": lambda p, x: np.squeeze(x, tuple(p["dimensions"])),
     "expand_dims": lambda p, x: np.expand_dims(x, tuple(p["dimensions"])), "slice": _slice, "pad": _pad, "dynamic_slice": _dynamic_slice, "dynamic_update_slice": _dynamic_update_slice,
-    "conv_general_dilated": _convolution,
+    "conv_general_dilated": _convolution, "gather": _gather, "scatter": _scattered(_set),
+    **{f"scatter{dash}{name}": _scattered(ufunc.at) for dash in "-_" for name, ufunc in
+       (("add", np.add), ("sub", np.subtract), ("mul", np.multiply), ("min", np.minimum), ("max", np.maximum))},
     "rev": lambda p, x: np.flip(x, tuple(p["dimensions"])), "copy": lambda p, x: x, "copy_p": lambda p, x: x,
     "stop_gradient": lambda p, x: x, "concatenate": lambda p, *xs: np.concatenate(xs, p["dimension"]),
     "stack": lambda p, *xs: np.stack(xs, p["axis"]), "unstack": lambda p, x: list(np.moveaxis(x, p["axis"], 0)),

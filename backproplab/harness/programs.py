@@ -1,14 +1,17 @@
 """The two programs that are compared, compiled once per function, shapes and dtype, and their running error analyses."""
 
+import functools
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import compiler
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
 from backproplab.harness.error_rules import Machine, is_inexact
@@ -19,7 +22,11 @@ from backproplab.harness.rounding import bounded
 _INTERPRETED = 100_000_000
 _EQUATION = 3000
 _REMEMBERED = 6
-QUICK = {"xla_backend_optimization_level": 0}
+# Most of the time to compile for the CPU is spent on making programs fast that run a few times on a few numbers.
+_QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
+_OLD_EMITTERS = {"xla_cpu_use_fusion_emitters": False}  # five times faster to compile; jax 0.12 has only the new ones
+_SHORT = 50_000  # numbers
+_LONG = 10_000_000  # entries in a program's equations; above, optimizing it pays
 
 
 Analysis = Callable[[list, Machine], tuple[list[np.ndarray], list[np.ndarray]]]
@@ -49,17 +56,53 @@ def pair(rule: Callable, oracle: Callable, inputs: Sequence[Any], wide: bool, de
         jaxprs = jax.make_jaxpr(rule)(shapes), jax.make_jaxpr(oracle)(shapes)
     unknown: set[str] = set()
     analyse_rule, analyse_oracle = (analysis(jaxpr, unknown) for jaxpr in jaxprs)
-    run_oracle = jax.jit(lambda inputs: jaxpr_as_fun(jaxprs[1])(*inputs), compiler_options=QUICK)
-    on_cpu = _on(jax.devices("cpu")[0], wide, run_oracle)
-    return Pair(_on(device, wide, jax.jit(rule)), on_cpu, analyse_rule, analyse_oracle, unknown, jaxprs)
+    devices = device, jax.devices("cpu")[0]
+    run_rule, run_oracle = (
+        _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr), at)) for jaxpr, at in zip(jaxprs, devices)
+    )
+    return Pair(run_rule, run_oracle, analyse_rule, analyse_oracle, unknown, jaxprs)
+
+
+def jitted(fn: Callable, entries: int, device: Any) -> Callable:
+    """`fn`, a program with so many entries in its arrays, compiled for `device`: on the CPU in a hurry, if that pays."""
+    hurry = device.platform == "cpu" and entries < _LONG
+    return jax.jit(fn, compiler_options=quick_options() if hurry else None)
+
+
+@functools.cache
+def quick_options() -> dict:
+    """Compiler options of the CPU that take the least time, as far as the installed JAX knows them."""
+    try:
+        jax.jit(lambda: 0.0, compiler_options=_QUICK | _OLD_EMITTERS).lower().compile()
+    except Exception:  # an unknown option is an error of the compiler's own kind
+        return _QUICK
+    return _QUICK | _OLD_EMITTERS
+
+
+@contextmanager
+def hurried(entries: int, device: Any) -> Iterator[None]:
+    """Within, single operations outside jit, on so many numbers at most, are compiled in that way as well.
+
+    JAX has no option for them; what is kept compiled is as fast as ever, since it is small.
+    """
+    options_of = compiler.get_compile_options
+    hurry = device.platform == "cpu" and entries < _SHORT
+    more = {"env_options_overrides": quick_options()} if hurry else {}
+    compiler.get_compile_options = lambda *args, **kwargs: options_of(*args, **kwargs | more)
+    try:
+        yield
+    finally:
+        compiler.get_compile_options = options_of
 
 
 def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     """The running error analysis of one program, which remembers its last results: several checks ask for the same."""
     interpret = bounded(jaxpr, unknown)
     others = _float_types(jaxpr) - {"float64"}  # without any, a program is the same to every machine
-    work = sum(_EQUATION + math.prod(v.aval.shape) for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars)
-    compiled = jax.jit(lambda inputs, machine: interpret(inputs, machine._replace(xp=jnp))[:2])
+    entries = _entries(jaxpr)
+    work = _EQUATION * sum(len(eqn.outvars) for eqn in jaxpr.jaxpr.eqns) + entries
+    cpu = jax.devices("cpu")[0]
+    compiled = jitted(lambda inputs, machine: interpret(inputs, machine._replace(xp=jnp))[:2], entries, cpu)
     remembered: dict[Any, tuple] = {}
     calls = 0
 
@@ -70,7 +113,7 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
             calls += 1
             while len(remembered) >= _REMEMBERED:
                 del remembered[next(iter(remembered))]
-            with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+            with jax.enable_x64(True), jax.default_device(cpu):
                 if calls * work <= _INTERPRETED:
                     remembered[key] = interpret(_float64(inputs), machine)[:2]
                 else:
@@ -78,6 +121,15 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
         return remembered[key]
 
     return analyse
+
+
+def _entries(jaxpr: ClosedJaxpr) -> int:
+    """Numbers in what the equations of a program make, those in the bodies of its calls and loops left out."""
+    return sum(math.prod(v.aval.shape) for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars)
+
+
+def _listed(jaxpr: ClosedJaxpr) -> Callable[[list], list]:
+    return lambda inputs: jaxpr_as_fun(jaxpr)(*inputs)
 
 
 def _float_types(node: Any) -> set[str]:

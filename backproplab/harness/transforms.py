@@ -15,7 +15,7 @@ from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.error_rules import executed, lifted
 from backproplab.harness.point import Point, vjp_of
-from backproplab.harness.programs import analysis
+from backproplab.harness.programs import analysis, hurried
 from backproplab.harness.strip import is_closed, strip
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import view
@@ -23,6 +23,7 @@ from backproplab.harness.view import view
 _BATCH = 3
 _CHOICES = 5  # arguments and cotangents; of more, not every choice is tried
 _LARGE = 1_000_000
+_BATCHING = ("custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call")
 
 
 def transform_checks(p: Point, seed: int) -> Iterator[Check]:
@@ -84,10 +85,10 @@ def interleaved(p: Point, seed: int) -> Iterator[Check]:
 def eager(p: Point, seed: int) -> Iterator[Check]:
     """Outside jit, where a rule sees arrays in place of tracers."""
     cotangents = p.cotangents("random", seed)
-    with jax.enable_x64(p.wide), jax.default_device(p.device):
-        placed = [x if _is_key(x) else jnp.asarray(x) for x in p.inputs(cotangents)]
-        outputs = p.program(placed)
     inputs = p.inputs(cotangents)
+    with jax.enable_x64(p.wide), jax.default_device(p.device), hurried(sum(map(np.size, inputs)), p.device):
+        placed = [x if _is_key(x) else jnp.asarray(x) for x in inputs]
+        outputs = p.program(placed)
     for label, got, jitted, bound in zip(
         (*["the value"] * len(p.outputs), *p.view.labels), outputs, p.pair.rule(inputs), _bounds(p, inputs)
     ):
@@ -103,8 +104,8 @@ def eager(p: Point, seed: int) -> Iterator[Check]:
 def vmapped(p: Point, seed: int) -> Iterator[Check]:
     """Batched over some of the arguments and the cotangent, the others shared, against one run per element.
 
-    Which ones: each by itself, and all. Of a function that has a batching rule of its own, every choice: JAX's batching
-    of its own operations needs no such doubt.
+    Which ones: all. Of a function that has a batching rule of its own, or runs what JAX does not see into, every choice:
+    JAX's batching of its own operations needs no such doubt.
     """
     points = _points(p, seed, _BATCH)
     if points is None:
@@ -129,22 +130,24 @@ def vmapped(p: Point, seed: int) -> Iterator[Check]:
 def _batchings(p: Point) -> dict[str, set[int]]:
     """In words, and as positions in the inputs of the program of `p`, the cotangents taken as one."""
     count, rest = len(p.view.diff), len(p.view.rest)
-    chosen = {label: {i} for i, label in enumerate(p.view.labels)}
-    chosen["the cotangent"] = set(range(count + rest, count + rest + len(p.outputs)))
-    everything = set().union(*chosen.values()) | {i + count for i, x in enumerate(p.view.rest) if not _is_key(x)}
-    if len(chosen) <= _CHOICES and _has_batching_rule(p.pair.jaxprs[0]):
-        several = [names for size in range(1, len(chosen)) for names in combinations(chosen, size)]
-        chosen = {" and ".join(names): set().union(*(chosen[name] for name in names)) for names in several}
-    return chosen | ({"all arguments": everything} if count > 1 else {})
+    single = {label: {i} for i, label in enumerate(p.view.labels)}
+    single["the cotangent"] = set(range(count + rest, count + rest + len(p.outputs)))
+    chosen = {}
+    if _batches_by_itself(p.pair.jaxprs[0]):
+        sizes = range(1, len(single)) if len(single) <= _CHOICES else (1,)
+        several = [names for size in sizes for names in combinations(single, size)]
+        chosen = {" and ".join(names): set().union(*(single[name] for name in names)) for names in several}
+    everything = set().union(*single.values()) | {i + count for i, x in enumerate(p.view.rest) if not _is_key(x)}
+    return chosen | {"all arguments": everything}
 
 
-def _has_batching_rule(node: Any) -> bool:
-    """Whether a jaxpr calls a `jax.custom_batching.custom_vmap` function, at any depth."""
+def _batches_by_itself(node: Any) -> bool:
+    """Whether a jaxpr holds, at any depth, a call that brings its own way of batching."""
     if is_closed(node):
-        return _has_batching_rule(node.jaxpr)
+        return _batches_by_itself(node.jaxpr)
     if isinstance(node, Jaxpr):
-        return any(eqn.primitive.name == "custom_vmap_call" or _has_batching_rule([*eqn.params.values()]) for eqn in node.eqns)  # fmt: skip
-    return any(map(_has_batching_rule, node)) if type(node) in (tuple, list) else False
+        return any(eqn.primitive.name in _BATCHING or _batches_by_itself([*eqn.params.values()]) for eqn in node.eqns)
+    return any(map(_batches_by_itself, node)) if type(node) in (tuple, list) else False
 
 
 def within(p: Point, seed: int) -> Iterator[Check]:

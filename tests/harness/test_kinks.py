@@ -15,7 +15,7 @@ def relu_slopes(v, offset):
 
 def judged(slopes, rows, at=AT):
     """The judgement on the rule whose Jacobian is `rows`."""
-    return judge_kink(slopes, lambda output, entry: [np.array(rows[entry], float)], at, seed=0)
+    return judge_kink(slopes, lambda places: [np.array([rows[entry] for _, entry in places], float)], at, seed=0)
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
@@ -69,11 +69,11 @@ def test_entries_of_several_outputs():
     def slopes(v, offset):
         return [v[0], np.where(AT[0] + offset[0] > 0, v[0], 0.0)]
 
-    def row_gradient(output, entry):
-        asked.append((output, entry))
-        return [np.array([0.5, 0.0])]
+    def row_gradients(places):
+        asked.extend(places)
+        return [np.array([[0.5, 0.0]])]
 
-    kink = judge_kink(slopes, row_gradient, AT, seed=0)
+    kink = judge_kink(slopes, row_gradients, AT, seed=0)
     assert kink.admissible
     assert kink.rows.tolist() == [2]
     assert asked == [(1, 0)]
@@ -84,11 +84,11 @@ def test_many_kinks():
     at = [np.zeros(200)]
     asked = []
 
-    def row_gradient(output, entry):
-        asked.append(entry)
-        return [np.where(np.arange(200) == entry, 1.0, 0.0)]
+    def row_gradients(places):
+        asked.extend(entry for _, entry in places)
+        return [np.eye(200)[asked]]
 
-    kink = judge_kink(lambda v, offset: [np.where(offset[0] > 0, v[0], 0.0)], row_gradient, at, seed=0)
+    kink = judge_kink(lambda v, offset: [np.where(offset[0] > 0, v[0], 0.0)], row_gradients, at, seed=0)
     assert kink.admissible
     assert len(kink.rows) == 200
     assert 32 <= len(asked) <= 128

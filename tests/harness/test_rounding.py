@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from random_programs import ONE, OPERATIONS, SCALES, TWO, Step, random_inputs, run
 
 from backproplab.harness.error_rules import executed, lifted
-from backproplab.harness.programs import QUICK
+from backproplab.harness.programs import quick_options
 from backproplab.harness.rounding import bounded
 
 DTYPES = {"float32": np.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
@@ -126,7 +126,7 @@ def test_the_compiled_analysis_is_the_interpreted_one(operations):
         ours, bounds, branches = bounded(closed, set())(wide, executed())
         machine = executed()._replace(xp=None)
         analyse = lambda wide, machine: bounded(closed, set())(wide, machine._replace(xp=jnp))
-        theirs, their_bounds, their_branches = jax.jit(analyse, compiler_options=QUICK)(wide, machine)
+        theirs, their_bounds, their_branches = jax.jit(analyse, compiler_options=quick_options())(wide, machine)
     for name, a, b, e, f in zip(operations, ours, theirs, bounds, their_bounds, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12, err_msg=name)
         np.testing.assert_allclose(e, f, rtol=1e-3, atol=1e-12, err_msg=f"bound of {name}")
