@@ -21,6 +21,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, Var
 
 from backproplab.case import static_argnums, with_defaults
+from backproplab.harness.contract import given_to_fwd
 from backproplab.harness.point import Point
 from backproplab.harness.rounding import body_of
 
@@ -89,7 +90,8 @@ def rule_of(p: Point) -> Rule:
     static = static_argnums(fn)
 
     def forward(diff, rest):
-        y, residuals = fwd(*with_defaults(fn, p.view.rebuild(diff, rest)))
+        args = with_defaults(fn, p.view.rebuild(diff, rest))
+        y, residuals = fwd(*[arg if i in static else given_to_fwd(fn, arg) for i, arg in enumerate(args)])
         return [leaf for leaf in jax.tree.leaves(residuals)], y, residuals
 
     with jax.enable_x64(p.wide):

@@ -7,7 +7,7 @@ import jax
 from jax.extend.core import Jaxpr, Literal
 
 from backproplab.case import parameter_names, static_argnums, with_defaults
-from backproplab.harness.contract import line_of
+from backproplab.harness.contract import given_to_fwd, line_of
 
 # Files whose lines are nobody's rule.
 _OURS = ("backproplab/rule.py", "backproplab/harness/blame.py", "backproplab/harness/inside.py")
@@ -26,7 +26,7 @@ def line_of_gradient(fn: Callable, args: tuple, label: str) -> str | None:
     dynamic = [arg for i, arg in enumerate(args) if i not in static]
 
     def forward(dynamic):
-        rest = iter(dynamic)
+        rest = iter(given_to_fwd(fn, dynamic))
         return fn.fwd(*[args[i] if i in static else next(rest) for i in range(len(args))])  # type: ignore[attr-defined]
 
     def backward(dynamic, dy):

@@ -19,7 +19,7 @@ def contract_checks(fn: Callable, args: tuple, name: str) -> list[Check]:
     Both are only traced. An exception that they raise propagates.
     """
     fwd, bwd = getattr(fn, "fwd", None), getattr(fn, "bwd", None)
-    if fwd is None or bwd is None or getattr(fn, "symbolic_zeros", False) or getattr(fn, "symz", False):
+    if fwd is None or bwd is None:
         return []
     static, args = static_argnums(fn), with_defaults(fn, args)
     dynamic = [arg for i, arg in enumerate(args) if i not in static]
@@ -30,7 +30,7 @@ def contract_checks(fn: Callable, args: tuple, name: str) -> list[Check]:
         return [args[i] if i in static else next(rest) for i in range(len(args))]
 
     def backward(dynamic):
-        y, residuals = fwd(*all_args(dynamic))
+        y, residuals = fwd(*all_args(given_to_fwd(fn, dynamic)))
         return y, bwd(*[args[i] for i in static], residuals, jax.tree.map(_cotangent, y))
 
     value = jax.eval_shape(lambda d: fn(*all_args(d)), dynamic)
@@ -47,6 +47,13 @@ def contract_checks(fn: Callable, args: tuple, name: str) -> list[Check]:
     return [Check(name, "fail", argument, cause=cause, where=at) for argument, cause, at in faults] or [
         Check(name, "pass")
     ]
+
+
+def given_to_fwd(fn: Any, args: Any) -> Any:
+    """Arguments as JAX hands them to the `fwd` of `fn`: for a rule with symbolic zeros, beside each leaf whether it is perturbed."""
+    if not (getattr(fn, "symbolic_zeros", False) or getattr(fn, "symz", False)):
+        return args
+    return jax.tree.map(lambda x: jax.custom_derivatives.CustomVJPPrimal(x, is_inexact(x)), args)
 
 
 def line_of(fn: Callable | None) -> str | None:

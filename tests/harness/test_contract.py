@@ -169,11 +169,21 @@ def test_static_and_default_arguments():
 
 
 def test_functions_without_a_rule_of_their_own():
-    """Nothing is asked of a plain function, nor of a rule whose cotangents are symbolic zeros."""
+    """Nothing is asked of a plain function."""
     assert contract_checks(jnp.tanh, (X,), "contract") == []
-    symbolic = jax.custom_vjp(lambda x: x)
-    symbolic.defvjp(lambda x: (x.value, None), lambda _, dy: (dy,), symbolic_zeros=True)
-    assert contract_checks(symbolic, (X,), "contract") == []
+
+
+def test_a_rule_with_symbolic_zeros():
+    """Its fwd is told of each leaf whether it is differentiated; what its bwd returns is held to the same."""
+    right = jax.custom_vjp(lambda p, labels: p["x"][labels])
+    fwd = lambda p, labels: (p["x"].value[labels.value], (p["x"].perturbed, labels.perturbed, labels.value))
+    bwd = lambda kept, dy: ({"x": jnp.zeros(3, np.float32).at[kept[2]].add(dy)}, None)
+    right.defvjp(fwd, bwd, symbolic_zeros=True)
+    assert [c.status for c in contract_checks(right, ({"x": X}, LABELS), "contract")] == ["pass"]
+    right.defvjp(fwd, lambda kept, dy: ({"x": dy[:2]}, None), symbolic_zeros=True)
+    (check,) = contract_checks(right, ({"x": X}, LABELS), "contract")
+    assert check.argument == "p['x']"
+    assert "shape (2,)" in check.cause
 
 
 def test_exceptions_propagate():
