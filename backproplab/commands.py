@@ -64,23 +64,28 @@ def verify(command: cli.Verify) -> int:
 
 
 def mutate(command: cli.Verify) -> int:
-    """Prints what became of planted bugs, a function at a time; 0 if the cases of each catch enough of them."""
+    """Prints what became of planted bugs, a function at a time; 0 if the cases of each catch enough of them, 3 if time did
+    not allow even one of some."""
     from backproplab.harness.mutation import WrongRule, mutations
 
     scores: list[float | None] = []
+    too_slow = False
     try:
         with contextlib.redirect_stdout(sys.stderr):
             reports = mutations(_selected(command), command.seed)
             for report in reports:
                 print(report, file=sys.__stdout__, flush=True)
                 scores.append(report.score)
+                too_slow = too_slow or (not report.mutants and report.untried > 0)
         if not scores:
             raise UsageError("none of these has a hand-written rule of its own to plant bugs in", 5)
     except UsageError as error:
         return _complain(error)
     except WrongRule as error:
         return _complain(UsageError(str(error), 1))
-    return 0 if all(score is None or score >= _CAUGHT for score in scores) else 1
+    if any(score is not None and score < _CAUGHT for score in scores):
+        return 1
+    return 3 if too_slow else 0
 
 
 def graph(command: cli.Graph) -> int:

@@ -21,6 +21,7 @@ from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.programs import analysis, jitted
 from backproplab.harness.strip import strip
+from backproplab.harness.suspects import suspects
 from backproplab.harness.verdict import Check
 
 FORMULA = ("value", "autodiff")  # how the names of the formula's checks begin
@@ -257,16 +258,8 @@ def _failed(name: str, label: str, p: Point, leaf: int, d: Difference, cotangent
 
 
 def _context(p: Point, leaf: int, cotangents: list) -> dict:
-    """What the diagnosis may compare with: the sizes in play, the other gradients, one example's share of this one."""
+    """What the diagnosis may compare with: the sizes in play, the other gradients, this one with a mistake in it."""
     exact, _ = p.pair.analyse_oracle(p.inputs(cotangents), lifted())
-
-    def per_example(i):
-        alone = [np.zeros_like(c) for c in cotangents]
-        for share, whole in zip(alone, cotangents):
-            share[i] = whole[i]
-        gradients, _ = p.pair.analyse_oracle(p.inputs(alone), lifted())
-        return np.asarray(gradients[leaf])
-
     count = len(p.outputs)
     others = {
         label: np.asarray(g) for k, (label, g) in enumerate(zip(p.view.labels, exact[count:])) if k != leaf - count
@@ -277,8 +270,11 @@ def _context(p: Point, leaf: int, cotangents: list) -> dict:
         *cotangents,
     ]
     names = [*p.view.labels, *["another argument"] * (len(arrays) - len(p.view.diff) - count), *["the output"] * count]
-    batched = all(np.ndim(c) > 0 and np.shape(c)[0] > 1 for c in cotangents)
-    return {"sizes": numbers_in_play(names, arrays), "others": others, "per_example": per_example if batched else None}
+    return {
+        "sizes": numbers_in_play(names, arrays),
+        "others": others,
+        "suspects": suspects(p, leaf - count, cotangents),
+    }
 
 
 def _kink(p: Point, seed: int) -> Kink | None:

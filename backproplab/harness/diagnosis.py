@@ -5,7 +5,7 @@ mistake would; the first that reproduces the wrong one names the cause. What fit
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,23 +20,22 @@ def diagnose(
     wrong: np.ndarray,
     sizes: Mapping[float, str],
     others: Mapping[str, np.ndarray],
-    per_example: Callable[[int], np.ndarray] | None,
+    suspects: Iterable[tuple[str, np.ndarray]],
 ) -> str:
     """One sentence on why `got` differs from `right` at the entries where `wrong`.
 
     label: the argument's name. sizes: numbers in play (sizes of axes, counts of a mask) and what they are.
-    others: the right gradients of the other arguments. per_example: the right gradient if only the i-th entry of the
-    cotangent's first axis were not 0.
+    others: the right gradients of the other arguments. suspects: sentences, each with the gradient of which it is true.
     """
     worst = _worst(got, right, wrong)
-    for sentence in _hypotheses(got, right, wrong, sizes, others, per_example):
+    for sentence in _hypotheses(got, right, wrong, sizes, others, suspects):
         return f"the gradient of {label} {sentence}; {worst}"
     return (
         f"the gradient of {label} is wrong in {int(wrong.sum())} of {wrong.size} entries{_spread(got, right)}; {worst}"
     )
 
 
-def _hypotheses(got, right, wrong, sizes, others, per_example):
+def _hypotheses(got, right, wrong, sizes, others, suspects):
     finite = np.isfinite(got)
     if not finite.all():
         kind = "nan" if np.isnan(got).any() else "infinite"
@@ -57,11 +56,10 @@ def _hypotheses(got, right, wrong, sizes, others, per_example):
         )
         return
     yield from _rearranged(got, right, others)
-    if per_example is not None:
-        for i in (0, -1):
-            if _same(got, per_example(i)):
-                yield f"holds the contribution of the {'first' if i == 0 else 'last'} example alone: a sum over the batch is missing"
-                return
+    for sentence, gradient in suspects:
+        if _same(got, gradient):
+            yield sentence
+            return
     yield from _scaled_slices(got, right, sizes)
     if wrong.mean() <= 0.5:
         yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries only{_place(wrong)}{_local_factor(got, right, wrong, sizes)}"

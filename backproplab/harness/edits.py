@@ -352,7 +352,7 @@ def _number(site):
             for other in site.numbers:
                 literal = Literal(np.asarray(other, np.asarray(v.val).dtype), v.aval)
                 if float(literal.val) != float(v.val):
-                    words = f"to use {other:.6g} in place of {float(v.val):.6g}"
+                    words = f"to use {other:.9g} in place of {float(v.val):.9g}"
                     yield f"{i} {other:.6g}", words, _operands(site, _with(site.eqn.invars, i, literal))
 
 

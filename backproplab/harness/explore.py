@@ -44,7 +44,8 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
             return
         if doubt is not None and n.zeros and differences_apply and (words := contradiction(at, seed)):
             cause = f"{n.words}: {words}, and so has autodiff of the function, which has a seam there but no kink"
-            yield Check("other points", "fail", cause=cause, estimated=True)
+            only = at.view.labels[0] if len(at.view.labels) == 1 else None
+            yield Check("other points", "fail", only, cause=cause, estimated=True)
             return
     yield Check("other points", "pass")
 

@@ -104,7 +104,7 @@ def mutate(cases: Case | Sequence[Case], seed: int = 0, limit: int = 60, seconds
     """Plants bugs in the rule that the cases share, and asks which of them the cases catch. Raises NoRule, WrongRule.
 
     limit: how many mutants; the same sample for the same seed, as many of one kind as of another.
-    seconds: after which no more are tried.
+    seconds: after which no more are tried, from when the rule itself has been judged and its edits are found.
     """
     cases = [cases] if isinstance(cases, Case) else list(cases)
     began = time.monotonic()
@@ -117,8 +117,9 @@ def mutate(cases: Case | Sequence[Case], seed: int = 0, limit: int = 60, seconds
         possible = trial.edits | possible
     sample = _sampled(possible, limit, seed)
     found = []
+    deadline = time.monotonic() + seconds
     for edit in sample:
-        if time.monotonic() - began > seconds:
+        if time.monotonic() > deadline:
             break
         with np.errstate(all="ignore"):
             found.append(_tried(edit, trials))

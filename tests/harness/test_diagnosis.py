@@ -15,11 +15,11 @@ LINE = random.normal(size=5)
 SIZES = {4.0: "the size of axis 0 of x", 7.0: "the number of ones in mask"}
 
 
-def words(got, right=RIGHT, sizes=SIZES, others=None, per_example=None):
+def words(got, right=RIGHT, sizes=SIZES, others=None, suspects=()):
     got = np.asarray(got, float)
     with np.errstate(invalid="ignore"):
         wrong = ~(np.abs(got - right) <= 1e-12)
-    return diagnose("w", got, right, wrong, sizes, others or {}, per_example)
+    return diagnose("w", got, right, wrong, sizes, others or {}, suspects)
 
 
 def changed(index, value):
@@ -80,7 +80,7 @@ def test_worst_entry():
 def test_nan_is_not_called_wrong_where_the_right_one_is_nan():
     """Where autodiff is not finite either, the sentence does not say that it is."""
     right = np.array([np.nan, 1.0])
-    sentence = diagnose("x", np.array([np.nan, 1.0]), right, np.array([True, False]), {}, {}, None)
+    sentence = diagnose("x", np.array([np.nan, 1.0]), right, np.array([True, False]), {}, {}, ())
     assert sentence.startswith("the gradient of x is nan in 1 of 2 entries;")
 
 
@@ -89,12 +89,11 @@ def test_swapped_cotangents():
     assert "is the right gradient of b: two cotangents are swapped" in words(RIGHT**2, others={"b": RIGHT**2})
 
 
-@pytest.mark.parametrize(("which", "name"), [(0, "first"), (-1, "last")])
-def test_missing_batch_sum(which, name):
-    """One example's share stands for the sum over all."""
-    shares = random.normal(size=(6, 5))
-    sentence = words(shares[which], right=shares.sum(0), per_example=lambda i: shares[i])
-    assert f"holds the contribution of the {name} example alone: a sum over the batch is missing" in sentence
+def test_suspects():
+    """The first whose gradient is the wrong one has its sentence said; none, if none is."""
+    suspects = [("is one", RIGHT + 1), ("is two", RIGHT + 2), ("is two again", RIGHT + 2)]
+    assert words(RIGHT + 2, suspects=suspects).startswith("the gradient of w is two;")
+    assert "is wrong" in words(RIGHT**2, suspects=suspects)
 
 
 def test_some_entries():

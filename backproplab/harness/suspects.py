@@ -1,0 +1,90 @@
+"""What a gradient would be if a known mistake had been made that the function's own derivative can show.
+
+An output's cotangent left out, one example's share, a sum over the wrong axis, a kernel that was not flipped, a matrix that
+was not transposed: each is asked of the oracle at other cotangents or arguments, and goes with the sentence that holds if
+the wrong gradient equals it.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from backproplab.harness.error_rules import lifted
+from backproplab.harness.point import Point
+
+Suspect = tuple[str, np.ndarray]
+_EXAMPLES = 16  # of more, only the first and the last are looked at
+_LARGE = 50_000  # numbers in the arguments; above, these are not
+
+
+def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """What may be said of the gradient of the argument `leaf` (its number in `p.view.diff`), and where it would be true."""
+    yield from _of_examples(p, leaf, cotangents)
+    if sum(map(np.size, p.view.diff)) <= _LARGE:
+        yield from _of_outputs(p, leaf, cotangents)
+        yield from _of_other_arguments(p, leaf, cotangents)
+
+
+def _right(p: Point, leaf: int, cotangents: list[np.ndarray]) -> np.ndarray:
+    gradients, _ = p.pair.analyse_oracle(p.inputs(cotangents), lifted())
+    return np.asarray(gradients[len(p.outputs) + leaf])
+
+
+def _of_outputs(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """With several outputs, the cotangent of one of them."""
+    for k in range(len(cotangents)) if len(cotangents) > 1 else ():
+        without = [0 * c if i == k else c for i, c in enumerate(cotangents)]
+        yield f"leaves out the cotangent of output {k} (of 0 to {len(cotangents) - 1})", _right(p, leaf, without)
+
+
+def _of_examples(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """The entries of the cotangent's first axis, a batch as a rule: only one counted, one left out, overwritten, summed across."""
+    counts = {c.shape[0] if c.ndim else 1 for c in cotangents}
+    if len(counts) > 1 or counts <= {0, 1}:
+        return
+    (count,) = counts
+    right = _right(p, leaf, cotangents)
+    looked_at = range(count) if count <= _EXAMPLES else (0, count - 1)
+    shares = {i: _right(p, leaf, [_only(c, i) for c in cotangents]) for i in looked_at}
+    name = {0: "the first", count - 1: "the last"}
+    for i in (0, count - 1):
+        yield f"holds the contribution of {name[i]} example alone: a sum over the batch is missing", shares[i]
+    for i, share in shares.items():
+        if np.any((share != 0) & (share != right)):  # else it is an entry by itself, which has its place said
+            yield f"lacks the contribution of {name.get(i, 'one')} example (index {i} of the cotangent)", right - share
+    if len(shares) < count:
+        return
+    stacked = np.stack([shares[i] for i in range(count)])
+    for order, words in ((stacked, "last"), (stacked[::-1], "first")):
+        written = np.zeros_like(right)
+        for share in order:
+            written = np.where(share != 0, share, written)
+        yield f"holds, where several examples meet, that of the {words} alone: they overwrite each other where they should add up", written  # fmt: skip
+    if right.shape == (count,):
+        yield "is summed over the wrong axis: over what it should keep, in place of the batch", stacked.sum(1)
+
+
+def _only(c: np.ndarray, i: int) -> np.ndarray:
+    alone = np.zeros_like(c)
+    alone[i] = c[i]
+    return alone
+
+
+def _of_other_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """Another argument, which the rule should have flipped or transposed, or should not have."""
+    for k, (x, label) in enumerate(zip(p.view.diff, p.view.labels)):
+        if k == leaf:
+            continue
+        axes = [a for a in range(x.ndim) if x.shape[a] > 1]
+        changes = [(f"flipped along axis {a}", np.flip(x, a)) for a in axes]
+        changes += [("flipped along all axes", np.flip(x))] if len(axes) > 1 else []
+        for a in range(len(axes) - 1):
+            pair = axes[a : a + 2]
+            changes += (
+                [(f"flipped along axes {pair[0]} and {pair[1]}", np.flip(x, tuple(pair)))] if len(axes) > 2 else []
+            )
+            swapped = np.swapaxes(x, pair[0], pair[1])
+            changes += [(f"with axes {pair[0]} and {pair[1]} exchanged", swapped)] if swapped.shape == x.shape else []
+        for words, changed in changes:
+            other = p.moved([*p.view.diff[:k], np.ascontiguousarray(changed), *p.view.diff[k + 1 :]])
+            yield f"is the right one for {label} {words}", _right(other, leaf, cotangents)

@@ -1,0 +1,86 @@
+"""Mistakes that only the function's own derivative can show are named, each by a rule that makes it."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from by_hand import at, by_hand
+
+from backproplab import verify
+from backproplab.harness.suspects import suspects
+
+random = np.random.default_rng(0)
+X, W = random.normal(size=(5, 5)), random.normal(size=(5, 5))
+IDS = np.array([0, 2, 2, 1, 0], np.int32)
+K = random.normal(size=(3, 2, 2))
+B = random.normal(size=5)
+
+
+def dense(dx=lambda x, w, dy: dy @ w.T, dw=lambda x, w, dy: x.T @ dy, db=lambda dy: dy.sum(0)):
+    bwd = lambda r, dy: (dx(r[0], r[1], dy), dw(r[0], r[1], dy), db(dy))
+    return by_hand(lambda x, w, b: x @ w + b, bwd)
+
+
+def rows(de):
+    return by_hand(lambda table, ids: table[ids], lambda r, dy: (de(jnp.zeros_like(r[0]), r[1], dy), None))
+
+
+def convolve(x, k):
+    return sum(jnp.pad(x, ((1, 1), (0, 0)))[i : i + len(x)] @ k[i] for i in range(3))
+
+
+def convolution(dx):
+    bwd = lambda r, dy: (
+        dx(r[1], dy),
+        jnp.stack([jnp.pad(r[0], ((1, 1), (0, 0)))[i : i + len(dy)].T @ dy for i in range(3)]),
+    )
+    return by_hand(convolve, bwd)
+
+
+def two(bwd):
+    return by_hand(lambda x: (jnp.sin(x), jnp.sum(x * x)), lambda r, dy: (bwd(r[0], *dy),))
+
+
+MISTAKES = {
+    "holds the contribution of the first example alone": (dense(dw=lambda x, w, dy: x[:1].T @ dy[:1]), (X, W, B)),
+    "holds the contribution of the last example alone": (dense(dw=lambda x, w, dy: x[-1:].T @ dy[-1:]), (X, W, B)),
+    "lacks the contribution of the last example (index 4 of the cotangent)": (dense(dw=lambda x, w, dy: x[:-1].T @ dy[:-1]), (X, W, B)),
+    "lacks the contribution of one example (index 2 of the cotangent)": (rows(lambda e, ids, dy: e.at[ids].add(dy.at[2].set(0))), (W, IDS)),
+    "is summed over the wrong axis": (dense(db=lambda dy: dy.sum(1)), (X, W, B)),
+    "is the right one for w with axes 0 and 1 exchanged": (dense(dx=lambda x, w, dy: dy @ w), (X, W, B)),
+    "that of the last alone: they overwrite each other": (rows(lambda e, ids, dy: e.at[np.array([0, 2, 1])].set(dy[np.array([4, 2, 3])])), (W, IDS)),
+    "is the right one for k flipped along axis 0": (convolution(lambda k, dy: convolve(dy, jnp.swapaxes(k, 1, 2))), (random.normal(size=(7, 2)), K)),
+    "leaves out the cotangent of output 1 (of 0 to 1)": (two(lambda x, dy, ds: jnp.cos(x) * dy), (B,)),
+    "leaves out the cotangent of output 0 (of 0 to 1)": (two(lambda x, dy, ds: 2 * x * ds), (B,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sentence", MISTAKES, ids=str)
+def test_each_mistake_is_named(sentence):
+    """With the argument, by its sentence and no other."""
+    rule, args = MISTAKES[sentence]
+    verdict = verify(rule, *args, dtypes=("float64",))
+    assert verdict.status == "fail"
+    assert sentence in verdict.cause
+    others = [words for words in MISTAKES if words != sentence]
+    assert not any(words in verdict.cause for words in others)
+
+
+def test_right_rules_of_the_same_functions_pass():
+    """So each failure above is that of its mistake."""
+    assert verify(dense(), X, W, B).passed
+    assert verify(rows(lambda e, ids, dy: e.at[ids].add(dy)), W, IDS).passed
+    assert verify(
+        convolution(lambda k, dy: convolve(dy, jnp.swapaxes(k[::-1], 1, 2))), random.normal(size=(7, 2)), K
+    ).passed
+    assert verify(two(lambda x, dy, ds: jnp.cos(x) * dy + 2 * x * ds), B).passed
+
+
+def test_what_is_looked_at():
+    """Of a long batch the first and the last example; of large arguments nothing but these; of one example nothing."""
+    sentences = lambda p: [words for words, _ in suspects(p, 1, p.cotangents("random", 0))]
+    few = sentences(at(dense(), np.ones((40, 5)), W, B))
+    assert sum("example" in words for words in few) == 4
+    assert not any("wrong axis" in words for words in few)
+    large = sentences(at(dense(), np.ones((3, 20_000)), np.ones((20_000, 3)), np.ones(3)))
+    assert large and not any("exchanged" in words or "flipped" in words for words in large)
+    assert not any("example" in words for words in sentences(at(dense(), X[:1], W, B)))
