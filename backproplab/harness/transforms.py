@@ -14,6 +14,7 @@ from jax.extend.core import Jaxpr, jaxpr_as_fun
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.error_rules import executed, lifted
+from backproplab.harness.parallel import parallel
 from backproplab.harness.point import Point, vjp_of
 from backproplab.harness.programs import analysis, hurried
 from backproplab.harness.strip import is_closed, strip
@@ -26,11 +27,11 @@ _LARGE = 1_000_000
 _BATCHING = ("custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call")
 
 
-def transform_checks(p: Point, seed: int) -> Iterator[Check]:
+def transform_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     """All of them, in the dtype of `p`, with the rounding bounds of the rule.
 
-    Once per function, at its example, the case without a name: inside jit, checkpoint and scan, and outside jit, where
-    each operation is compiled by itself.
+    Once per function, at its example, the case without a name: inside jit, checkpoint and scan; outside jit, where each
+    operation is compiled by itself; and in shard_map, where there are several devices.
     """
     if sum(np.size(x) for x in p.view.diff) > _LARGE:
         return
@@ -40,6 +41,9 @@ def transform_checks(p: Point, seed: int) -> Iterator[Check]:
     if not p.case.name:
         yield from within(p, seed)
         yield from eager(p, seed)
+        if (points := _points(p, seed, 2)) is not None:
+            runs = [[*diff, *rest, *p.cotangents("random", seed + i)] for i, (diff, rest) in enumerate(points)]
+            yield from parallel(p, runs, notes)
 
 
 def repeated(p: Point, seed: int) -> Iterator[Check]:

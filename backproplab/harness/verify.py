@@ -80,7 +80,7 @@ def _checks(p: Point, seed: int, widest: bool, notes: list[str]) -> Iterator[Che
         if not p.case.name:
             yield from explore.other_points(p, seed, notes, differences_apply=bool(differences))
             yield from explore.other_shapes(p, seed, notes)
-        yield from transforms.transform_checks(p, seed)
+        yield from transforms.transform_checks(p, seed, notes)
     yield from autodiff.arithmetic_checks(p, seed)
 
 

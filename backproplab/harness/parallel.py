@@ -1,0 +1,102 @@
+"""The rule in `shard_map`, where there are two devices or more: one argument split over them, the others on each.
+
+So runs a layer in data-parallel training. What a device computes is what the rule yields there alone, and the gradient of
+an argument that all devices hold is the sum over them.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as Spec
+
+from backproplab.harness.compare import Difference, largest
+from backproplab.harness.error_rules import executed
+from backproplab.harness.point import Point, vjp_of
+from backproplab.harness.programs import jitted
+from backproplab.harness.strip import strip
+from backproplab.harness.verdict import Check
+
+_AXIS = "shards"
+
+
+def parallel(p: Point, runs: list[list], notes: list[str]) -> Iterator[Check]:
+    """With the check of varying axes and without it. What a rule refuses there is loud: a note says how it is mended.
+
+    runs: the inputs of the program of `p` at two points, one for each device; of the second, the first argument and the
+    cotangents count.
+    """
+    devices = [d for d in jax.devices(p.device.platform)][: len(runs)]
+    if len(devices) < len(runs):
+        return
+    mesh = Mesh(np.array(devices), (_AXIS,))
+    count, rest = len(p.view.diff), len(p.view.rest)
+    split = [0, *range(count + rest, len(runs[0]))]
+    stacked = [np.stack([run[i] for run in runs]) if i in split else x for i, x in enumerate(runs[0])]
+    each = [[run[i] if i in split else x for i, x in enumerate(runs[0])] for run in runs]
+    call = p.view.call(p.case.fn)
+    for check_vma in (True, False):
+        words = f"inside shard_map{'' if check_vma else ' without check_vma'}"
+        program = vjp_of(_sharded(p, mesh, call, check_vma), count, rest)
+        try:
+            found = _run(p, program, stacked)[len(p.outputs) :]
+        except Exception as error:
+            if _allows(p, vjp_of(_sharded(p, mesh, strip(call), check_vma), count, rest), stacked):
+                told = " ".join(str(error).split())[:150]
+                notes.append(
+                    f"{words} the rule raises {type(error).__name__}: {told} (backproplab.defvjp sees to that)"
+                )
+            continue
+        for label, got, exact, bound in zip(p.view.labels, found, *_expected(p, each)):
+            d = Difference(np.asarray(got, exact.dtype), exact, bound)
+            if d.wrong.any() or np.isnan(d.got).any():
+                i = d.worst
+                cause = (
+                    f"{words} the gradient of {label} is {d.got[i]:.6g} at {list(i)}, on one device {d.exact[i]:.6g}"
+                )
+                yield Check("shard_map", "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
+                return
+        yield Check("shard_map", "pass")
+
+
+def _sharded(p: Point, mesh: Mesh, call: Callable, check_vma: bool) -> Callable[[list, list], list]:
+    """`call` on every device at its own entry of the first argument; each output with the devices as its leading axis."""
+
+    def on_each(diff, rest):
+        return [y[None] for y in call([diff[0][0], *diff[1:]], rest)]
+
+    shared = ([Spec(_AXIS), *[Spec()] * (len(p.view.diff) - 1)], [Spec()] * len(p.view.rest))
+    outputs = [Spec(_AXIS)] * len(p.outputs)
+    return jax.shard_map(on_each, mesh=mesh, in_specs=shared, out_specs=outputs, check_vma=check_vma)
+
+
+def _run(p: Point, program: Callable[[list], list], inputs: list) -> list:
+    with jax.enable_x64(p.wide):
+        return jitted(program, sum(map(np.size, inputs)), p.device)(inputs)
+
+
+def _allows(p: Point, program: Callable[[list], list], inputs: list) -> bool:
+    try:
+        _run(p, program, inputs)
+    except Exception:
+        return False
+    return True
+
+
+def _expected(p: Point, each: list[list]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Gradients and bounds: of the first argument one per device, of the others the sum. Without a bound, half of the digits."""
+    alone = [p.pair.analyse_rule(inputs, executed(p.matmul)) for inputs in each]
+    half = float(ml_dtypes.finfo(p.dtype).eps) ** 0.5
+    exact, bounds = [], []
+    for i in range(len(p.outputs), len(p.outputs) + len(p.view.diff)):
+        values = np.stack([np.asarray(values[i]) for values, _ in alone])
+        errors = np.stack([np.asarray(errors[i]) for _, errors in alone])
+        together: Any = (lambda x: x) if i == len(p.outputs) else (lambda x: x.sum(0))
+        rounding = float(ml_dtypes.finfo(p.dtype).eps) * together(np.abs(values))
+        bound = 2.002 * together(errors) + rounding
+        exact.append(together(values))
+        bounds.append(np.where(np.isfinite(bound), bound, half * largest([values])))
+    return exact, bounds
