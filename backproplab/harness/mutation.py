@@ -261,6 +261,10 @@ class _Trial:
             yield from self._answered(p.moved(n.diff, n.rest), n.words)
         for seed in range(self.seed + 2, self.seed + 2 + _SEEDS):
             yield from self._answered(point(p.case, seed, p.dtype, p.device, p.matmul), f"at seed {seed}")
+        generator = np.random.default_rng([self.seed, 5])
+        domains = [p.case.domain.get(position) for position in p.view.positions]
+        drawn = [_drawn(x, domain, generator) for x, domain in zip(p.view.diff, domains)]
+        yield from self._answered(p.moved(drawn), "at random numbers")
 
     def _answered(self, p: Point, words: str) -> Iterator[_Question]:
         """The rule's own answer at `p`, if autodiff's is finite there."""
@@ -274,6 +278,19 @@ class _Trial:
         product = max((largest([y]) * largest([c]) for y, c in zip(outputs[:count], cotangents)), default=0.0)
         floors = [product / (largest([x]) or 1.0) for x in p.view.diff]
         yield _Question(words, inputs, values, errors, _everywhere(values), floors)
+
+
+def _drawn(x: np.ndarray, domain: Any, generator: np.random.Generator) -> np.ndarray:
+    """Numbers of the usual size in place of those of a case, which may be all the same; where the domain forbids none."""
+    if domain == "fixed":
+        return x
+    low, high = domain or (-np.inf, np.inf)
+    draw = generator.normal(size=x.shape)
+    if np.isfinite(low) and np.isfinite(high):
+        draw = generator.uniform(low, high, x.shape)
+    elif np.isfinite(low) or np.isfinite(high):
+        draw = low + np.abs(draw) if np.isfinite(low) else high - np.abs(draw)
+    return draw.astype(x.dtype)
 
 
 def _everywhere(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
