@@ -46,13 +46,12 @@ def parallel(p: Point, runs: list[list], notes: list[str]) -> Iterator[Check]:
         except Exception as error:
             if _allows(p, vjp_of(_sharded(p, mesh, strip(call), check_vma), count, rest), stacked):
                 told = " ".join(str(error).split())[:150]
-                notes.append(
-                    f"{words} the rule raises {type(error).__name__}: {told} (backproplab.defvjp sees to that)"
-                )
+                raised = f"{words} the rule raises {type(error).__name__}: {told}"
+                notes.append(f"{raised}; registered with backproplab.defvjp it may not")
             continue
         for label, got, exact, bound in zip(p.view.labels, found, *_expected(p, each)):
-            d = Difference(np.asarray(got, exact.dtype), exact, bound)
-            if d.wrong.any() or np.isnan(d.got).any():
+            d = Difference(got.astype(exact.dtype), exact, bound)
+            if d.wrong.any() or np.any(np.isnan(d.got) & ~np.isnan(exact)):
                 i = d.worst
                 cause = (
                     f"{words} the gradient of {label} is {d.got[i]:.6g} at {list(i)}, on one device {d.exact[i]:.6g}"
@@ -73,9 +72,9 @@ def _sharded(p: Point, mesh: Mesh, call: Callable, check_vma: bool) -> Callable[
     return jax.shard_map(on_each, mesh=mesh, in_specs=shared, out_specs=outputs, check_vma=check_vma)
 
 
-def _run(p: Point, program: Callable[[list], list], inputs: list) -> list:
+def _run(p: Point, program: Callable[[list], list], inputs: list) -> list[np.ndarray]:
     with jax.enable_x64(p.wide):
-        return jitted(program, sum(map(np.size, inputs)), p.device)(inputs)
+        return [np.asarray(x) for x in jitted(program, sum(map(np.size, inputs)), p.device)(inputs)]
 
 
 def _allows(p: Point, program: Callable[[list], list], inputs: list) -> bool:

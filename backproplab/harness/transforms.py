@@ -31,7 +31,7 @@ def transform_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     """All of them, in the dtype of `p`, with the rounding bounds of the rule.
 
     Once per function, at its example, the case without a name: inside jit, checkpoint and scan; outside jit, where each
-    operation is compiled by itself; and in shard_map, where there are several devices.
+    operation is compiled by itself; and in shard_map, where there are several devices and all of the rule is JAX's own.
     """
     if sum(np.size(x) for x in p.view.diff) > _LARGE:
         return
@@ -41,7 +41,7 @@ def transform_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     if not p.case.name:
         yield from within(p, seed)
         yield from eager(p, seed)
-        if (points := _points(p, seed, 2)) is not None:
+        if not _batches_by_itself(p.pair.jaxprs[0]) and (points := _points(p, seed, 2)) is not None:
             runs = [[*diff, *rest, *p.cotangents("random", seed + i)] for i, (diff, rest) in enumerate(points)]
             yield from parallel(p, runs, notes)
 

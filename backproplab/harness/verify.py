@@ -64,7 +64,7 @@ def _checks(p: Point, seed: int, widest: bool, notes: list[str]) -> Iterator[Che
     """All questions asked at one dtype; those that do not depend on it only at the first, which is the widest."""
     if widest:
         prove_point(p)
-    given = inside.judged(p, seed, notes)
+    given = inside.judged(p, seed, notes, several=widest)  # a formula that holds there may still ask for its dtype
     yield from given
     differences = list(numerical.difference_checks(p, seed, notes)) if widest else []
     yield from differences
