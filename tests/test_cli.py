@@ -154,8 +154,9 @@ def test_interrupt_leaves_a_report(tmp_path, jobs):
     (tmp_path / "halting.py").write_text(HALTING)
     command = ["-m", "backproplab", "verify", "halting.py", "--jobs", str(jobs), "--json", "report.json"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever these tests were started from ignores
-    with start(*command, env=ALONE, cwd=tmp_path, start_new_session=True, preexec_fn=heard, **pipes) as child:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored here would be ignored there
+    with start(*command, env=ALONE, cwd=tmp_path, start_new_session=True, **pipes) as child:
+        signal.signal(signal.SIGINT, before)
         end = time.monotonic() + 100
         while len(list(tmp_path.glob("*.begun"))) < jobs and time.monotonic() < end:
             time.sleep(0.05)
