@@ -86,9 +86,11 @@ def hurried(entries: int, device: Any) -> Iterator[None]:
     JAX has no option for them; what is kept compiled is as fast as ever, since it is small.
     """
     options_of = compiler.get_compile_options
-    hurry = device.platform == "cpu" and entries < _SHORT
-    more = {"env_options_overrides": quick_options()} if hurry else {}
-    compiler.get_compile_options = lambda *args, **kwargs: options_of(*args, **kwargs | more)
+    quick = quick_options() if device.platform == "cpu" and entries < _SHORT else {}
+    name = "env_options_overrides"
+    compiler.get_compile_options = lambda *args, **given: options_of(
+        *args, **given | {name: {**quick, **(given.get(name) or {})}}
+    )
     try:
         yield
     finally:

@@ -12,6 +12,9 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 from jax.extend.core.primitives import closed_call_p
 
+# Calls that bring their own way of batching, or that JAX does not see into.
+_BATCHING = ("custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call")
+
 
 def strip(f: Callable) -> Callable:
     """`f` without its `custom_vjp` rules, however deep they sit: in jit, vmap, scan, while, cond, checkpoint.
@@ -99,3 +102,12 @@ def count_rules(node: Any) -> int:
 def _count_in(eqn: Any) -> int:
     body = forward_body(eqn)
     return count_rules(list(eqn.params.values())) if body is None else 1 + count_rules(body)
+
+
+def batches_by_itself(node: Any) -> bool:
+    """Whether a jaxpr holds, at any depth, a call whose batching is not JAX's own."""
+    if is_closed(node):
+        return batches_by_itself(node.jaxpr)
+    if isinstance(node, Jaxpr):
+        return any(eqn.primitive.name in _BATCHING or batches_by_itself([*eqn.params.values()]) for eqn in node.eqns)
+    return any(map(batches_by_itself, node)) if type(node) in (tuple, list) else False

@@ -5,6 +5,7 @@ was not transposed: each is asked of the oracle at other cotangents or arguments
 the wrong gradient equals it.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -78,13 +79,11 @@ def _of_other_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -> It
         axes = [a for a in range(x.ndim) if x.shape[a] > 1]
         changes = [(f"flipped along axis {a}", np.flip(x, a)) for a in axes]
         changes += [("flipped along all axes", np.flip(x))] if len(axes) > 1 else []
-        for a in range(len(axes) - 1):
-            pair = axes[a : a + 2]
-            changes += (
-                [(f"flipped along axes {pair[0]} and {pair[1]}", np.flip(x, tuple(pair)))] if len(axes) > 2 else []
-            )
-            swapped = np.swapaxes(x, pair[0], pair[1])
-            changes += [(f"with axes {pair[0]} and {pair[1]} exchanged", swapped)] if swapped.shape == x.shape else []
+        for a, b in itertools.pairwise(axes):
+            if len(axes) > 2:
+                changes.append((f"flipped along axes {a} and {b}", np.flip(x, (a, b))))
+            if x.shape[a] == x.shape[b]:
+                changes.append((f"with axes {a} and {b} exchanged", np.swapaxes(x, a, b)))
         for words, changed in changes:
             other = p.moved([*p.view.diff[:k], np.ascontiguousarray(changed), *p.view.diff[k + 1 :]])
             yield f"is the right one for {label} {words}", _right(other, leaf, cotangents)

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-from jax.extend.core import Jaxpr, jaxpr_as_fun
+from jax.extend.core import jaxpr_as_fun
 
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
@@ -17,14 +16,13 @@ from backproplab.harness.error_rules import executed, lifted
 from backproplab.harness.parallel import parallel
 from backproplab.harness.point import Point, vjp_of
 from backproplab.harness.programs import analysis, hurried
-from backproplab.harness.strip import is_closed, strip
+from backproplab.harness.strip import batches_by_itself, strip
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import view
 
 _BATCH = 3
 _CHOICES = 5  # arguments and cotangents; of more, not every choice is tried
 _LARGE = 1_000_000
-_BATCHING = ("custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call")
 
 
 def transform_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
@@ -37,11 +35,11 @@ def transform_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
         return
     yield from repeated(p, seed)
     yield from interleaved(p, seed)
-    yield from vmapped(p, seed)
+    yield from vmapped(p, seed, notes)
     if not p.case.name:
         yield from within(p, seed)
         yield from eager(p, seed)
-        if not _batches_by_itself(p.pair.jaxprs[0]) and (points := _points(p, seed, 2)) is not None:
+        if not batches_by_itself(p.pair.jaxprs[0]) and (points := _points(p, seed, 2)) is not None:
             runs = [[*diff, *rest, *p.cotangents("random", seed + i)] for i, (diff, rest) in enumerate(points)]
             yield from parallel(p, runs, notes)
 
@@ -105,11 +103,11 @@ def eager(p: Point, seed: int) -> Iterator[Check]:
     yield Check("eager", "pass")
 
 
-def vmapped(p: Point, seed: int) -> Iterator[Check]:
+def vmapped(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     """Batched over some of the arguments and the cotangent, the others shared, against one run per element.
 
     Which ones: all. Of a function that has a batching rule of its own, or runs what JAX does not see into, every choice:
-    JAX's batching of its own operations needs no such doubt.
+    JAX's batching of its own operations needs no such doubt. What a rule refuses, as a callback may, is loud: a note.
     """
     points = _points(p, seed, _BATCH)
     if points is None:
@@ -121,7 +119,12 @@ def vmapped(p: Point, seed: int) -> Iterator[Check]:
         stacked = [np.stack([e[i] for e in elements]) if i in batched else runs[0][i] for i in range(len(runs[0]))]
         axes = tuple(0 if i in batched else None for i in range(len(runs[0])))
         program = lambda inputs, axes=axes: jax.vmap(rule, axes)(*inputs)
-        outputs = [o[len(p.outputs) :] for o in _formula(p, f"vmap over {name}", program, stacked)]
+        try:
+            outputs = [o[len(p.outputs) :] for o in _formula(p, f"vmap over {name}", program, stacked)]
+        except Exception as error:
+            told = " ".join(str(error).split())[:150]
+            notes.append(f"under vmap over {name} the rule raises {type(error).__name__}: {told}")
+            return
         for b, element in enumerate(elements):
             got = [(values[b], errors[b]) for values, errors in zip(*outputs)]
             words = f"under vmap over {name}, in batch element {b},"
@@ -137,21 +140,12 @@ def _batchings(p: Point) -> dict[str, set[int]]:
     single = {label: {i} for i, label in enumerate(p.view.labels)}
     single["the cotangent"] = set(range(count + rest, count + rest + len(p.outputs)))
     chosen = {}
-    if _batches_by_itself(p.pair.jaxprs[0]):
+    if batches_by_itself(p.pair.jaxprs[0]):
         sizes = range(1, len(single)) if len(single) <= _CHOICES else (1,)
         several = [names for size in sizes for names in combinations(single, size)]
         chosen = {" and ".join(names): set().union(*(single[name] for name in names)) for names in several}
     everything = set().union(*single.values()) | {i + count for i, x in enumerate(p.view.rest) if not _is_key(x)}
     return chosen | {"all arguments": everything}
-
-
-def _batches_by_itself(node: Any) -> bool:
-    """Whether a jaxpr holds, at any depth, a call that brings its own way of batching."""
-    if is_closed(node):
-        return _batches_by_itself(node.jaxpr)
-    if isinstance(node, Jaxpr):
-        return any(eqn.primitive.name in _BATCHING or _batches_by_itself([*eqn.params.values()]) for eqn in node.eqns)
-    return any(map(_batches_by_itself, node)) if type(node) in (tuple, list) else False
 
 
 def within(p: Point, seed: int) -> Iterator[Check]:

@@ -9,7 +9,7 @@ import pytest
 from by_hand import at, by_hand, square
 from jax.custom_batching import custom_vmap
 
-from backproplab import integers, normal, prng_key
+from backproplab import integers, normal, prng_key, verify
 from backproplab.harness import transforms
 from backproplab.harness.transforms import eager, interleaved, repeated, transform_checks, vmapped, within
 
@@ -98,14 +98,14 @@ BATCHES = {
 def test_vmapped(bug):
     """The axis under which a batching rule is wrong first, and the gradient that is wrong, are named."""
     rule, over = BATCHES[bug]
-    (check,) = vmapped(at(product_with(rule), X, X), 0)
+    (check,) = vmapped(at(product_with(rule), X, X), 0, [])
     assert (check.status, check.argument) == ("fail", "y")
     assert check.cause.startswith(f"under vmap over {over}, in batch element")
 
 
 def test_right_batching_rule():
     """A batching rule of one's own that is right passes."""
-    assert [c.status for c in vmapped(at(product_with(lambda x, dy: x * dy), X, X), 0)] == ["pass"]
+    assert [c.status for c in vmapped(at(product_with(lambda x, dy: x * dy), X, X), 0, [])] == ["pass"]
 
 
 def test_every_choice_of_batched_arguments():
@@ -121,7 +121,7 @@ def test_every_choice_of_batched_arguments():
         return wide[0] * wide[1] * wide[2] * (1.5 if batched == [True, True, False] else 1.0), True
 
     rule = by_hand(lambda x, y: x * y * y / 2, lambda args, dy: (args[1] ** 2 / 2 * dy, times(*args, dy)))
-    (check,) = vmapped(at(rule, X, X), 0)
+    (check,) = vmapped(at(rule, X, X), 0, [])
     assert (check.status, check.argument) == ("fail", "y")
     assert check.cause.startswith("under vmap over x and y, in batch element")
 
@@ -169,7 +169,27 @@ def test_shapes_that_vary():
     ragged = lambda key, dtype: np.ones(next(sizes), dtype)
     p = at(square(right), ragged)
     assert list(interleaved(p, 0)) == []
-    assert list(vmapped(p, 0)) == []
+    assert list(vmapped(p, 0, [])) == []
+
+
+def relu_by_callback(slope):
+    """A right rule that JAX cannot batch: its callback does not say how."""
+
+    def bwd(x, dy):
+        mask = lambda x: np.where(x > 0, 1, np.where(x == 0, slope, 0)).astype(x.dtype)
+        return jax.pure_callback(mask, jax.ShapeDtypeStruct(x.shape, x.dtype), x) * dy
+
+    return by_hand(lambda x: jnp.maximum(x, 0), lambda x, dy: (bwd(x[0], dy),))
+
+
+def test_what_refuses_vmap():
+    """It is loud, so no fault of the gradient: a note says it. Slopes at a kink are had without batching too."""
+    notes = []
+    assert list(vmapped(at(relu_by_callback(0.5), X), 0, notes)) == []
+    assert "under vmap over x the rule raises NotImplementedError" in notes[0]
+    at_zero = np.array([0.0, 1.0, -2.0])
+    assert verify(relu_by_callback(0.25), at_zero, kink=True, dtypes=("float64",)).passed
+    assert verify(relu_by_callback(1.5), at_zero, kink=True, dtypes=("float64",)).status == "fail"
 
 
 def test_large_arguments(monkeypatch):
