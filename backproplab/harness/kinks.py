@@ -17,7 +17,7 @@ from backproplab.harness.compare import largest
 _ROWS = 64
 _DIRECTIONS = 12
 _COORDINATES = 48
-_AROUND = 24
+_AROUND = 400  # points, tried until one has the slope: of one order among many that equal numbers can be brought into
 _STEP = 2.0**-26
 _CURVATURE = 2.0**-16  # room for what the slopes change by within a step
 _ROUNDING = 2.0**-36  # and for slopes that are sums of larger terms
@@ -82,8 +82,10 @@ def judge_kink(
             chosen = sum(float(np.vdot(g, d)) for g, d in zip(gradient, v))
             low, high = sorted((right[row], left[row]))
             leeway = room(right, left)[row]
-            if np.isfinite([low, high]).all() and not low - leeway <= chosen <= high + leeway:
-                near = [low, high, *(slopes_at(v, offset)[row] for offset in around)]
+            for offset in around:
+                if low - leeway <= chosen <= high + leeway or not np.isfinite([low, high]).all():
+                    break
+                near = [low, high, slopes_at(v, offset)[row]]
                 low, high = np.nanmin(near), np.nanmax(near)
             if np.isfinite([low, high]).all() and not low - leeway <= chosen <= high + leeway:
                 words = (

@@ -170,7 +170,10 @@ class _Interpreter:
             return self.call(step.body, inputs)
         outputs = CONTROL[name](self, eqn, inputs) if name in CONTROL else None
         if outputs is None:
-            outputs = step.rule(eqn, inputs, self.machine)
+            try:
+                outputs = step.rule(eqn, inputs, self.machine)
+            except Exception:  # a form of the operation that its error rule does not foresee is none the worse for it
+                outputs = error_rules.unbounded(eqn, inputs, self.machine)
         if any(out.error is UNBOUNDED for out in outputs):
             self.unknown.add(name)
             outputs = [self.nothing_known(out) if out.error is UNBOUNDED else out for out in outputs]

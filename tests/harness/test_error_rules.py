@@ -100,6 +100,28 @@ def test_sorted_neighbours_further_away_count():
     assert np.isinf(error).all()
 
 
+def test_the_largest_along_another_axis():
+    """As along the last, transposed."""
+    x = f32([1.0, 5.0, 2.0], [4.0, 4.5, 8.0], [3.0, 0.5, 9.0], [7.0, 6.0, 6.5])
+    along = lambda axis: lambda x: lax.top_k(x / 3, 2, axis=axis)
+    values, errors, unknown = analysed(along(0), x)
+    turned, turned_errors, _ = analysed(along(-1), x.T)
+    assert not unknown and np.max(errors[0]) > 0
+    for one, two in zip((*values, *errors), (*turned, *turned_errors)):
+        np.testing.assert_array_equal(one, np.asarray(two).T)
+
+
+def test_a_form_that_a_rule_does_not_foresee_is_unbounded(monkeypatch):
+    """A rule that raises says nothing about the operation: its value is JAX's, and it is named."""
+
+    def unforeseen(eqn, inputs, machine):
+        raise IndexError("no such axis")
+
+    monkeypatch.setitem(RULES, "sin", unforeseen)
+    (value,), (error,), unknown = analysed(lambda x: jnp.sin(x) + 1, f32(0.5))
+    assert unknown == {"sin"} and np.isinf(error).all() and np.allclose(value, np.sin(0.5) + 1)
+
+
 def test_ties_of_exact_keys_keep_their_order():
     """No doubt where nothing was rounded."""
     assert not one(lambda x: lax.sort((x, lax.iota(np.int32, 4)), num_keys=1)[1], f32(1, 0, 0, 1))[1].any()

@@ -62,6 +62,19 @@ def test_a_tie(row, admissible):
     assert judged(slopes, [row], at).admissible is admissible
 
 
+def test_a_seldom_order():
+    """x cut to between two lower and two upper bounds, all equal: x may take all, though one order in thirty shows it."""
+    at = [np.zeros(5)]
+
+    def slopes(v, offset):
+        x, a, b, c, d = offset[0]
+        value = min(max(x, a, b), c, d)
+        return [v[0][np.argmax(offset[0] == value)][None]]
+
+    assert judged(slopes, [[1, 0, 0, 0, 0]], at).admissible
+    assert not judged(slopes, [[1, 1, 0, 0, 0]], at).admissible
+
+
 def test_entries_of_several_outputs():
     """Flat indices run over all outputs in turn; the rule is asked for an entry of the output it belongs to."""
     asked = []

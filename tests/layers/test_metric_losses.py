@@ -64,6 +64,17 @@ def test_zero_vectors_are_similar_to_nothing():
     assert np.abs(cosine_distance(zero, _B) - 1).max() <= _ROUNDOFF  # half the square of a unit, which is rounded
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((4, 1), -1), ((4,), 0), ((4,), None)], ids=["one for all", "other rank", "all axes"]
+)
+def test_vectors_of_different_lengths_are_refused(shape, axis):
+    """An axis that means one thing in one argument and another in the other had a wrong gradient before."""
+    for similar in (cosine_similarity, cosine_distance):
+        with pytest.raises(ValueError, match="their lengths must be equal"):
+            similar(_A, np.ones(shape, np.float32), axis=axis)
+    assert cosine_similarity(_A, np.ones(4, np.float32)).shape == (5,)
+
+
 def test_distance_of_directions_that_are_close():
     """1 - cos is rounding noise for an angle of 1e-4; half the squared distance of the units is not."""
     angle = 2.0**-13

@@ -173,17 +173,21 @@ def top_k(eqn, inputs, machine):
     chosen_values, indices = bind(eqn, [x.value], xp)
     if x.error is None:
         return [Bounded(chosen_values, None), Bounded(indices, None)]
-    if not is_float(chosen_values) or np.shape(indices)[-1] == 0:
+    axis = eqn.params.get("axis", -1)
+    if not is_float(chosen_values) or np.shape(indices)[axis] == 0:
         unsure = doubt_anywhere(np.shape(indices), xp, x.error)
         return [Bounded(chosen_values, unsure), Bounded(indices, unsure)]
-    errors = xp.take_along_axis(x.error, indices, -1)
-    chosen = xp.any(xp.arange(np.shape(x.value)[-1]) == indices[..., None], -2)
-    left = xp.where(chosen, -xp.inf, x.value)
-    left_reach = xp.max(xp.where(chosen, -xp.inf, left + x.error), -1, keepdims=True)
-    left_error = xp.max(xp.where(chosen, 0.0, x.error), -1, keepdims=True)
+    last = lambda a: xp.moveaxis(a, axis, -1)
+    value, error, best, place = map(last, (x.value, x.error, chosen_values, indices))
+    errors = xp.take_along_axis(error, place, -1)
+    chosen = xp.any(xp.arange(np.shape(value)[-1]) == place[..., None], -2)
+    left = xp.where(chosen, -xp.inf, value)
+    left_reach = xp.max(xp.where(chosen, -xp.inf, left + error), -1, keepdims=True)
+    left_error = xp.max(xp.where(chosen, 0.0, error), -1, keepdims=True)
     # as in a sort, downwards: the chosen, and behind them the best that was left out
-    order = -xp.concatenate([chosen_values, left_reach - left_error], -1)
+    order = -xp.concatenate([best, left_reach - left_error], -1)
     reach = xp.concatenate([errors, left_error], -1)
     unsure = _could_swap(order, reach, order.ndim - 1, xp)[..., :-1]
-    worst = xp.broadcast_to(xp.max(x.error, -1, keepdims=True), np.shape(chosen_values))
-    return [Bounded(chosen_values, xp.where(unsure, worst, errors)), Bounded(indices, xp.where(unsure, xp.inf, 0.0))]
+    worst = xp.broadcast_to(xp.max(error, -1, keepdims=True), np.shape(best))
+    found = xp.where(unsure, worst, errors), xp.where(unsure, xp.inf, 0.0)
+    return [Bounded(o, xp.moveaxis(e, -1, axis)) for o, e in zip((chosen_values, indices), found)]

@@ -20,7 +20,8 @@ def cosine_similarity(predictions, targets, epsilon=0.0, axis=-1, where=None):
     """a b / (|a| |b|) with a the predictions and b the targets.
 
     predictions (..., d), targets (..., d) of shapes that broadcast -> similarity (...), between -1 and 1, in the dtype of
-    the predictions. axis: an integer, a tuple, or None for all axes; where: booleans, the entries that take part.
+    the predictions. axis: an integer, a tuple, or None for all axes; where: booleans, the entries that take part. Raises
+    ValueError for vectors of different lengths.
     Argument names and order are those of `optax.losses.cosine_similarity`; so is the meaning of epsilon, a Python number:
     squared lengths count at least epsilon. A vector of squared length 0 (in float32: shorter than 1e-19) has similarity 0
     to all and no gradient, where optax's default gives NaN.
@@ -31,9 +32,21 @@ def cosine_similarity(predictions, targets, epsilon=0.0, axis=-1, where=None):
 
 def _units(predictions, targets, epsilon, axis, where):
     """a / |a| and b / |b|, 1 / |a| and 1 / |b|, in float32 or wider, and where |a| and |b| count as they are."""
+    if _vectors(predictions, axis, where) != _vectors(targets, axis, where):
+        raise ValueError(
+            f"cosine of vectors along axis {axis} of shapes {jnp.shape(predictions)} and {jnp.shape(targets)}: their "
+            "lengths must be equal, and for arrays of different ranks the axis negative"
+        )
     a, a_inverse, a_free = _unit(predictions, epsilon, axis, where)
     b, b_inverse, b_free = _unit(targets, epsilon, axis, where)
     return a, b, a_inverse, b_inverse, a_free, b_free
+
+
+def _vectors(a, axis, where):
+    """Which axes the vectors lie along, counted from the last, and their sizes."""
+    shape = np.broadcast_shapes(jnp.shape(a), () if where is None else jnp.shape(where))
+    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    return {(i % len(shape) - len(shape), shape[i]) for i in axes}
 
 
 def _unit(a, epsilon, axis, where):
