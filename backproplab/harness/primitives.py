@@ -3,6 +3,7 @@
 Small programs are interpreted once or twice; numpy runs an operation in microseconds where XLA would first compile it.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -61,7 +62,12 @@ _SCATTERS = {"scatter": lax.scatter, "scatter-add": lax.scatter_add, "scatter_ad
 
 
 def _is_key(value) -> bool:
-    return jax.dtypes.issubdtype(getattr(value, "dtype", np.dtype(float)), jax.dtypes.extended)
+    return _extended(getattr(value, "dtype", None))
+
+
+@functools.cache  # asked for every operand of every equation
+def _extended(dtype) -> bool:
+    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.extended)
 
 
 def _broadcast_in_dim(p, x):

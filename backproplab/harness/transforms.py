@@ -28,15 +28,15 @@ _LARGE = 1_000_000
 def transform_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     """All of them, in the dtype of `p`, with the rounding bounds of the rule.
 
-    Once per function, at its example, the case without a name: inside jit, checkpoint and scan; outside jit, where each
-    operation is compiled by itself; and in shard_map, where there are several devices and all of the rule is JAX's own.
+    Once per function, at its example, the case without a name: interleaved; inside jit, checkpoint and scan; outside jit,
+    where each operation is compiled by itself; and in shard_map, where there are several devices and all of the rule is
+    JAX's own.
     """
     if sum(np.size(x) for x in p.view.diff) > _LARGE:
         return
-    yield from repeated(p, seed)
-    yield from interleaved(p, seed)
     yield from vmapped(p, seed, notes)
     if not p.case.name:
+        yield from interleaved(p, seed)
         yield from within(p, seed)
         yield from eager(p, seed)
         if not batches_by_itself(p.pair.jaxprs[0]) and (points := _points(p, seed, 2)) is not None:

@@ -41,7 +41,7 @@ def verify(case_or_fn: Case | Callable, *args: Any, seed: int = 0, under: Any = 
             if i == 0:
                 kept = promises.residual_bytes(p)
                 notes += [] if p.rules else ["no hand-written rule was found: this verifies JAX's own gradient"]
-            for check in _checks(p, seed, widest=i == 0, notes=notes):
+            for check in _checks(p, seed, i == 0, i == len(dtypes_of(case)) - 1, notes):
                 checks.append(check)
             if _wrong_formula(checks):
                 break
@@ -60,8 +60,11 @@ def _contract(case: Case, seed: int, dtype: str) -> list[Check]:
     return contract.contract_checks(case.fn, args, f"contract {dtype}")
 
 
-def _checks(p: Point, seed: int, widest: bool, notes: list[str]) -> Iterator[Check]:
-    """All questions asked at one dtype; those that do not depend on it only at the first, which is the widest."""
+def _checks(p: Point, seed: int, widest: bool, last: bool, notes: list[str]) -> Iterator[Check]:
+    """All questions asked at one dtype; those that do not depend on it only at the first, which is the widest.
+
+    In that one, where rounding is the least of all, a function is run at its example alone, the case without a name.
+    """
     if widest:
         prove_point(p)
     given = inside.judged(p, seed, notes, several=widest)  # a formula that holds there may still ask for its dtype
@@ -81,7 +84,9 @@ def _checks(p: Point, seed: int, widest: bool, notes: list[str]) -> Iterator[Che
             yield from explore.other_points(p, seed, notes, differences_apply=bool(differences))
             yield from explore.other_shapes(p, seed, notes)
         yield from transforms.transform_checks(p, seed, notes)
-    yield from autodiff.arithmetic_checks(p, seed)
+    if not widest or last or not p.case.name:
+        yield from transforms.repeated(p, seed)
+        yield from autodiff.arithmetic_checks(p, seed)
 
 
 def _help(p: Point, checks: list[Check], seed: int) -> list[str]:
