@@ -30,6 +30,7 @@ FORMULA = ("value", "autodiff")  # how the names of the formula's checks begin
 _FORMULA_RESOLVES = 1e-6
 _ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
+_UNEVEN = 0.75  # a cotangent at a kink: exact in every dtype, and not its own square
 _AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 
 
@@ -296,17 +297,17 @@ def _kink(p: Point, seed: int) -> Kink | None:
     def row_gradients(places):
         cotangents = [np.zeros((len(places), *y.shape), y.dtype) for y in p.outputs]
         for row, (output, entry) in enumerate(places):
-            cotangents[output].reshape(len(places), -1)[row, entry] = 1
+            cotangents[output].reshape(len(places), -1)[row, entry] = _UNEVEN
         rule = p.pair.jaxprs[0]
         if batches_by_itself(rule):  # another way to the gradients than the one that is judged
             one_by_one = [
                 p.pair.analyse_rule(p.inputs([c[k] for c in cotangents]), lifted())[0] for k in range(len(places))
             ]
-            return [np.stack(rows) for rows in zip(*(values[len(p.outputs) :] for values in one_by_one))]
+            return [np.stack(rows) / _UNEVEN for rows in zip(*(values[len(p.outputs) :] for values in one_by_one))]
         inputs = p.inputs(cotangents)
         axes = [None] * (len(inputs) - len(cotangents)) + [0] * len(cotangents)
         with jax.enable_x64(p.wide):
             rows = jax.make_jaxpr(jax.vmap(jaxpr_as_fun(rule), axes))(*inputs)
-        return analysis(rows, set())(inputs, lifted())[0][len(p.outputs) :]
+        return [gradient / _UNEVEN for gradient in analysis(rows, set())(inputs, lifted())[0][len(p.outputs) :]]
 
     return judge_kink(value_slopes, row_gradients, diff, seed)
