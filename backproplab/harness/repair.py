@@ -7,18 +7,20 @@ several edits may be the same function, and the one found first need not be the 
 
 import itertools
 import time
-from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr
+from jax.extend.core import ClosedJaxpr, Literal
 
-from backproplab.harness.backward import rule_of
+from backproplab.harness.backward import Rule, pruned, rule_of
 from backproplab.harness.compare import Difference
+from backproplab.harness.control import CONTROL
 from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, literals
-from backproplab.harness.error_rules import lifted
+from backproplab.harness.error_rules import is_float, lifted
 from backproplab.harness.point import Point, point
-from backproplab.harness.rounding import bounded
+from backproplab.harness.primitives import bind
+from backproplab.harness.rounding import body_of, bounded
 
 _SECONDS = 2.0
 _FRESH = 3  # points beside the one that failed, of which two at least must be to be had
@@ -49,7 +51,7 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool
     output = rule.leaves[leaf]
     if output is None:
         return None
-    failing = _Witness(p, p.cotangents("random", seed))
+    failing = _Witness(p, rule, p.cotangents("random", seed))
     numbers = literals(rule.forward) | literals(p.pair.jaxprs[1])
     witnesses: list[_Witness] = []
     partial = None
@@ -58,9 +60,9 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool
         if time.monotonic() > deadline:
             break
         edited = edit.change()
-        if not failing.nearly(rule.program(edited, leaf), leaf):
+        if not failing.nearly(edited, output, leaf):
             continue
-        witnesses = witnesses or [failing, *_fresh(p, seed)]
+        witnesses = witnesses or [failing, *_fresh(p, rule, seed)]
         if len(witnesses) < _FRESH:
             return None  # the function is not defined at enough points to confirm anything
         right = [w.right(rule.program(edited)) for w in witnesses]
@@ -74,18 +76,24 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool
 
 
 class _Witness:
-    """A point with a cotangent, and what autodiff says there."""
+    """A point with a cotangent, what the rule's backward pass is given there, and what autodiff says."""
 
-    def __init__(self, p: Point, cotangents: list[np.ndarray]):
+    def __init__(self, p: Point, rule: Rule, cotangents: list[np.ndarray]):
         self.inputs = p.inputs(cotangents)
+        self.given = [*self._run(rule.forward)[0], *cotangents]
         exact, errors = p.pair.analyse_oracle(self.inputs, lifted())
         count = len(p.outputs)
         self.exact, self.errors = exact[count:], errors[count:]
         self.defined = all(np.isfinite(a).all() for a in exact)
 
-    def nearly(self, program: ClosedJaxpr, leaf: int) -> bool:
-        """Whether a program of one gradient comes so near that a closer look is worth it."""
-        (value,), _ = self._run(program)
+    def nearly(self, backward: ClosedJaxpr, output: int, leaf: int) -> bool:
+        """Whether one output of a backward pass comes so near that a closer look is worth it."""
+        one = pruned(backward.replace(jaxpr=backward.jaxpr.replace(outvars=[backward.jaxpr.outvars[output]])))
+        with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]), np.errstate(all="ignore"):
+            if any(eqn.primitive.name in CONTROL for eqn in one.jaxpr.eqns):
+                (value,), *_ = bounded(one, set())(self.given, lifted())
+            else:
+                (value,) = _evaluated(one, self.given)
         return _agree(np.broadcast_to(value, np.shape(self.exact[leaf])), self.exact[leaf])
 
     def right(self, program: ClosedJaxpr) -> list[bool]:
@@ -102,12 +110,32 @@ class _Witness:
             return bounded(program, set())(self.inputs, lifted())[:2]
 
 
+def _evaluated(closed: ClosedJaxpr, inputs: list) -> list:
+    """The outputs of a program without loops, in float64 wherever it has floating numbers of any dtype."""
+    env: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts)) | dict(zip(closed.jaxpr.invars, inputs))
+
+    def read(v):
+        value = v.val if isinstance(v, Literal) else env[v]
+        return np.asarray(value, np.float64) if is_float(value) else value
+
+    for eqn in closed.jaxpr.eqns:
+        given = [read(v) for v in eqn.invars]
+        if isinstance(body := body_of(eqn), ClosedJaxpr):
+            made = _evaluated(body, given)
+        elif eqn.primitive.name == "convert_element_type" and is_float(given[0]) and is_float(eqn.outvars[0].aval):
+            made = given
+        else:
+            made = bind(eqn, given, np)
+        env.update(zip(eqn.outvars, made))
+    return [read(v) for v in closed.jaxpr.outvars]
+
+
 def _agree(got, exact) -> bool:
     with np.errstate(invalid="ignore"):
         return bool(np.all(np.abs(got - exact) <= _AGREE * np.max(np.abs(exact), initial=0.0)))
 
 
-def _fresh(p: Point, seed: int) -> list[_Witness]:
+def _fresh(p: Point, rule: Rule, seed: int) -> list[_Witness]:
     """Other points of the case: drawn anew, moved a little within the domain, with cotangents of their own."""
     found = []
     for other in range(seed + 1, seed + 1 + 2 * _FRESH):
@@ -115,7 +143,7 @@ def _fresh(p: Point, seed: int) -> list[_Witness]:
         generator = np.random.default_rng([other, 11])
         domains = [p.case.domain.get(position) for position in p.view.positions]
         moved = [_moved(x, domain, generator) for x, domain in zip(q.view.diff, domains)]
-        witness = _Witness(replace(q, view=replace(q.view, diff=moved)), q.cotangents("random", other))
+        witness = _Witness(q.moved(moved), rule, q.cotangents("random", other))
         if witness.defined and len(found) < _FRESH:
             found.append(witness)
     return found
