@@ -30,6 +30,8 @@ FORMULA = ("value", "autodiff")  # how the names of the formula's checks begin
 _FORMULA_RESOLVES = 1e-6
 _ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
+_AT_ONCE = 60  # directions in which slopes are asked for, of so many numbers at most
+_MANY = 5_000
 _UNEVEN = 0.75  # a cotangent at a kink: exact in every dtype, and not its own square
 _AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 
@@ -288,11 +290,21 @@ def _kink(p: Point, seed: int) -> Kink | None:
     def forward(diff, v, rest):
         return jax.jvp(lambda d: oracle(d, rest), (diff,), (v,))[1]
 
-    slopes = p.once("slopes", lambda: jitted(forward, sum(map(np.size, diff)), jax.devices("cpu")[0]))
+    size = sum(map(np.size, diff))
+    at_once = _AT_ONCE if size <= _MANY and not batches_by_itself(p.pair.jaxprs[1]) else 1
+    several = jax.vmap(forward, (0, 0, None)) if at_once > 1 else forward
+    slopes = p.once("slopes", lambda: jitted(several, at_once * size, jax.devices("cpu")[0]))
 
-    def value_slopes(v, offset):
-        with jax.enable_x64(True):
-            return [np.asarray(s) for s in slopes([x + d for x, d in zip(diff, offset)], v, p.view.rest)]
+    def value_slopes(directions, offsets):
+        found = []
+        for first in range(0, len(directions), at_once):
+            chosen = [min(i, len(directions) - 1) for i in range(first, first + at_once)]  # the last is repeated
+            at = [x + np.stack([offsets[i][j] for i in chosen]) for j, x in enumerate(diff)]
+            v = [np.stack([directions[i][j] for i in chosen]) for j in range(len(diff))]
+            given = (at, v) if at_once > 1 else ([x[0] for x in at], [x[0] for x in v])
+            with jax.enable_x64(True):
+                found.append([np.reshape(s, (at_once, -1)) for s in slopes(*given, p.view.rest)])
+        return [np.concatenate(parts)[: len(directions)] for parts in zip(*found)]
 
     def row_gradients(places):
         cotangents = [np.zeros((len(places), *y.shape), y.dtype) for y in p.outputs]

@@ -7,7 +7,7 @@ as the middle of three numbers that are equal, has slopes near the point that no
 kink must agree with autodiff as everywhere else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,8 @@ from backproplab.harness.compare import largest
 _ROWS = 64
 _DIRECTIONS = 12
 _COORDINATES = 48
-_AROUND = 400  # points, tried until one has the slope: of one order among many that equal numbers can be brought into
+_AROUND = 360  # points, tried until one has the slope: of one order among many that equal numbers can be brought into
+_AT_ONCE = 60
 _STEP = 2.0**-26
 _CURVATURE = 2.0**-16  # room for what the slopes change by within a step
 _ROUNDING = 2.0**-36  # and for slopes that are sums of larger terms
@@ -32,77 +33,82 @@ class Kink(NamedTuple):
 
 
 def judge_kink(
-    value_slopes: Callable[[list, list], list[np.ndarray]],
+    value_slopes: Callable[[Sequence[list], Sequence[list]], list[np.ndarray]],
     row_gradients: Callable[[list[tuple[int, int]]], list[np.ndarray]],
     diff: list[np.ndarray],
     seed: int,
 ) -> Kink | None:
     """None if the point is no kink.
 
-    value_slopes: `(direction, offset) -> directional derivative of every output at x + offset`, from the oracle.
-    row_gradients: `[(output, entry), ...] -> the rule's gradients of these entries`, stacked along a leading axis.
+    value_slopes: `(directions, offsets) -> directional derivatives of the entries of every output at x + offset`, from the
+    oracle: a row each. row_gradients: `[(output, entry), ...] -> the rule's gradients of these entries`, along a leading axis.
     """
     generator = np.random.default_rng(seed)
     directions = [_direction(diff, i, generator) for i in range(_DIRECTIONS)] + _coordinates(diff, generator)
 
-    def slopes_at(v, offset):
-        return np.concatenate([np.ravel(s) for s in value_slopes(v, offset)])
+    def slopes(vs, offsets):
+        return np.concatenate(value_slopes(vs, offsets), 1)
 
-    def along(v, t):
-        return slopes_at(v, [t * d for d in v])
+    def along(vs, t):
+        return slopes(vs, [[t * d for d in v] for v in vs])
 
-    def both_sides(v, step):
-        return [along(v, step), along(v, -step)]
-
-    sides = [both_sides(v, _STEP) for v in directions]
-    rounding = _ROUNDING * largest([slope for pair in sides for slope in pair])
+    right, left = along(directions, _STEP), along(directions, -_STEP)
+    here = along(directions, 0.0)  # on a seam between two formulas autodiff's own slope may be neither
+    rounding = _ROUNDING * largest([right, left])
 
     def room(a, b):
-        return _CURVATURE * (np.abs(a) + np.abs(b) + largest([a])) + rounding
+        return _CURVATURE * (np.abs(a) + np.abs(b) + _largest_in_rows(a)) + rounding
 
-    kinked = np.zeros(sides[0][0].shape, bool)
-    for v, (right, left) in zip(directions, sides):
-        here = along(v, 0.0)  # on a seam between two formulas autodiff's own slope may be neither
-        jumps, seams = (np.abs(a - right) > room(a, right) for a in (left, here))
-        if (jumps | seams).any():  # a slope that only bends, as that of x^2 at 0, differs less from nearer by
-            near_right, near_left = both_sides(v, _STEP / 4)
-            jumps &= np.abs(near_left - near_right) > 0.5 * np.abs(left - right)
-            seams &= np.abs(here - near_right) > 0.5 * np.abs(here - right)
-        kinked |= jumps | seams
-    rows = np.flatnonzero(kinked)
+    jumps, seams = (np.abs(a - right) > room(a, right) for a in (left, here))
+    doubtful = np.flatnonzero((jumps | seams).any(1))
+    if doubtful.size == 0:
+        return None
+    closer = [
+        directions[k] for k in doubtful
+    ]  # a slope that only bends, as that of x^2 at 0, differs less from nearer by
+    near_right, near_left = along(closer, _STEP / 4), along(closer, -_STEP / 4)
+    jumps = jumps[doubtful] & (np.abs(near_left - near_right) > 0.5 * np.abs(left - right)[doubtful])
+    seams = seams[doubtful] & (np.abs(here[doubtful] - near_right) > 0.5 * np.abs(here - right)[doubtful])
+    rows = np.flatnonzero((jumps | seams).any(0))
     if rows.size == 0:
         return None
-    shapes = [np.shape(s) for s in value_slopes(directions[0], [0.0 * d for d in directions[0]])]
+    sizes = [np.size(s) for s in value_slopes(directions[:1], [[0.0 * d for d in directions[0]]])]
     around = [[_STEP * d for d in _direction(diff, 1, generator)] for _ in range(_AROUND)]
     chosen_rows = rows[:: max(1, len(rows) // _ROWS)]
-    gradients = row_gradients([_locate(row, shapes) for row in chosen_rows])
+    gradients = row_gradients([_locate(row, sizes) for row in chosen_rows])
+    leeways = room(right, left)
     for k, row in enumerate(chosen_rows):
         gradient = [g[k] for g in gradients]
-        for v, (right, left) in zip(directions, sides):
-            chosen = sum(float(np.vdot(g, d)) for g, d in zip(gradient, v))
-            low, high = sorted((right[row], left[row]))
-            leeway = room(right, left)[row]
-            for offset in around:
+        for v, one, other, leeway in zip(directions, right[:, row], left[:, row], leeways[:, row]):
+            chosen = _along(gradient, v)
+            low, high = sorted((one, other))
+            for first in range(0, _AROUND, _AT_ONCE):
                 if low - leeway <= chosen <= high + leeway or not np.isfinite([low, high]).all():
                     break
-                near = [low, high, slopes_at(v, offset)[row]]
+                offsets = around[first : first + _AT_ONCE]
+                near = [low, high, *slopes([v] * len(offsets), offsets)[:, row]]
                 low, high = np.nanmin(near), np.nanmax(near)
             if np.isfinite([low, high]).all() and not low - leeway <= chosen <= high + leeway:
                 words = (
                     f"at a kink of output entry {row} the slope {chosen:.6g} is not between {low:.6g} and {high:.6g}"
                 )
                 return Kink(rows, False, words)
-    return Kink(
-        rows,
-        True,
-        f"{rows.size} output {'entry lies' if rows.size == 1 else 'entries lie'} on a kink; {_chosen(gradient, v, right, left, row)}",
-    )
+    lie = "entry lies" if rows.size == 1 else "entries lie"
+    words = _chosen(_along(gradient, directions[-1]), right[-1, row], left[-1, row])
+    return Kink(rows, True, f"{rows.size} output {lie} on a kink; {words}")
 
 
-def _chosen(gradient, v, right, left, row) -> str:
-    chosen = sum(float(np.vdot(g, d)) for g, d in zip(gradient, v))
-    low, high = sorted((right[row], left[row]))
-    share = (chosen - low) / (high - low) if high > low else 0.0
+def _along(gradient, v) -> float:
+    return sum(float(np.vdot(g, d)) for g, d in zip(gradient, v))
+
+
+def _largest_in_rows(a):
+    return np.max(np.where(np.isfinite(a), np.abs(a), 0.0), 1, initial=0.0, keepdims=True)
+
+
+def _chosen(slope, one, other) -> str:
+    low, high = sorted((one, other))
+    share = (slope - low) / (high - low) if high > low else 0.0
     return f"the rule's slope there lies {share:.0%} of the way from the lower to the higher one-sided slope"
 
 
@@ -126,9 +132,8 @@ def _coordinates(diff, generator):
     return [[_scaled(part.reshape(np.shape(x)), x) for part, x in zip(parts, diff)] for parts in hot]
 
 
-def _locate(row: int, shapes: list[tuple]) -> tuple[int, int]:
-    for output, shape in enumerate(shapes):
-        size = int(np.prod(shape, dtype=int))
+def _locate(row: int, sizes: list[int]) -> tuple[int, int]:
+    for output, size in enumerate(sizes):
         if row < size:
             return output, row
         row -= size

@@ -13,9 +13,16 @@ def relu_slopes(v, offset):
     return [np.where(AT[0] + offset[0] > 0, v[0], 0.0)]
 
 
+def stacked(slopes):
+    """The slopes at many offsets in many directions, from those at one in one."""
+    return lambda vs, offsets: [np.stack([np.ravel(x) for x in found]) for found in zip(*map(slopes, vs, offsets))]
+
+
 def judged(slopes, rows, at=AT):
     """The judgement on the rule whose Jacobian is `rows`."""
-    return judge_kink(slopes, lambda places: [np.array([rows[entry] for _, entry in places], float)], at, seed=0)
+    return judge_kink(
+        stacked(slopes), lambda places: [np.array([rows[entry] for _, entry in places], float)], at, seed=0
+    )
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
@@ -86,7 +93,7 @@ def test_entries_of_several_outputs():
         asked.extend(places)
         return [np.array([[0.5, 0.0]])]
 
-    kink = judge_kink(slopes, row_gradients, AT, seed=0)
+    kink = judge_kink(stacked(slopes), row_gradients, AT, seed=0)
     assert kink.admissible
     assert kink.rows.tolist() == [2]
     assert asked == [(1, 0)]
@@ -101,7 +108,7 @@ def test_many_kinks():
         asked.extend(entry for _, entry in places)
         return [np.eye(200)[asked]]
 
-    kink = judge_kink(lambda v, offset: [np.where(offset[0] > 0, v[0], 0.0)], row_gradients, at, seed=0)
+    kink = judge_kink(stacked(lambda v, offset: [np.where(offset[0] > 0, v[0], 0.0)]), row_gradients, at, seed=0)
     assert kink.admissible
     assert len(kink.rows) == 200
     assert 32 <= len(asked) <= 128

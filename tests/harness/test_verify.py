@@ -380,7 +380,6 @@ def test_checks_of_each_dtype():
     for once in (
         "differences",
         "linearity",
-        "repeated",
         "interleaved",
         "eager",
         "vmap",
@@ -390,6 +389,15 @@ def test_checks_of_each_dtype():
         assert names.count(once) == 1, once
     for name in ("contract float64", "contract float32", "float64", "float32"):
         assert name in names
+    assert names.count("repeated") == 2
+
+
+def test_named_cases_are_not_run_in_the_widest_dtype():
+    """Their formula is judged in it, and where no other dtype follows they are run."""
+    names = lambda *dtypes: {c.name for c in verify(Case(square(right), (X,), name="named", dtypes=dtypes)).checks}
+    runs = {"repeated", "float64", "float32"}
+    assert names("float64", "float32") & runs == {"repeated", "float32"}
+    assert names("float64") & runs == {"repeated", "float64"}
 
 
 def test_default_dtypes():
