@@ -1,7 +1,8 @@
-"""The rule in `shard_map`, where there are two devices or more: one argument split over them, the others on each.
+"""The rule where there are two devices or more: one argument split over them, the others on each.
 
-So runs a layer in data-parallel training. What a device computes is what the rule yields there alone, and the gradient of
-an argument that all devices hold is the sum over them.
+So runs a layer in data-parallel training. In `shard_map` a device computes what the rule yields there alone, and the
+gradient of an argument that all devices hold is the sum over them. Under jit the layout is the compiler's business (Auto
+axes) or part of JAX's types (Explicit axes), and the gradients are those of one device.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import jax
 import ml_dtypes
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from backproplab.harness.compare import Difference, largest
@@ -24,7 +25,7 @@ _AXIS = "shards"
 
 
 def parallel(p: Point, runs: list[list], notes: list[str]) -> Iterator[Check]:
-    """With the check of varying axes and without it. What a rule refuses there is loud: a note says how it is mended.
+    """In every way. What a rule refuses is loud: a note says how it is mended.
 
     runs: the inputs of the program of `p` at two points, one for each device; of the second, the first argument and the
     cotangents count.
@@ -32,33 +33,81 @@ def parallel(p: Point, runs: list[list], notes: list[str]) -> Iterator[Check]:
     devices = [d for d in jax.devices(p.device.platform)][: len(runs)]
     if len(devices) < len(runs):
         return
-    mesh = Mesh(np.array(devices), (_AXIS,))
+    yield from _in_shard_map(p, np.array(devices), runs, notes)
+    yield from _laid_out(p, np.array(devices), runs[0], notes)
+
+
+def _in_shard_map(p: Point, devices: np.ndarray, runs: list[list], notes: list[str]) -> Iterator[Check]:
+    """With the check of varying axes and without it."""
+    mesh = Mesh(devices, (_AXIS,))
     count, rest = len(p.view.diff), len(p.view.rest)
     split = [0, *range(count + rest, len(runs[0]))]
     stacked = [np.stack([run[i] for run in runs]) if i in split else x for i, x in enumerate(runs[0])]
     each = [[run[i] if i in split else x for i, x in enumerate(runs[0])] for run in runs]
     call = p.view.call(p.case.fn)
+    right = _expected(p, each)
     for check_vma in (True, False):
         words = f"inside shard_map{'' if check_vma else ' without check_vma'}"
-        program = vjp_of(_sharded(p, mesh, call, check_vma), count, rest)
-        try:
-            found = _run(p, program, stacked)[len(p.outputs) :]
-        except Exception as error:
-            if _allows(p, vjp_of(_sharded(p, mesh, strip(call), check_vma), count, rest), stacked):
-                told = " ".join(str(error).split())[:150]
-                raised = f"{words} the rule raises {type(error).__name__}: {told}"
-                notes.append(f"{raised}; registered with backproplab.defvjp it may not")
-            continue
-        for label, got, exact, bound in zip(p.view.labels, found, *_expected(p, each)):
-            d = Difference(got.astype(exact.dtype), exact, bound)
-            if d.wrong.any() or np.any(np.isnan(d.got) & ~np.isnan(exact)):
-                i = d.worst
-                cause = (
-                    f"{words} the gradient of {label} is {d.got[i]:.6g} at {list(i)}, on one device {d.exact[i]:.6g}"
-                )
-                yield Check("shard_map", "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
-                return
-        yield Check("shard_map", "pass")
+        program = lambda call, check_vma=check_vma: vjp_of(_sharded(p, mesh, call, check_vma), count, rest)
+        yield from _compared(p, "shard_map", words, program, call, stacked, right, notes)
+
+
+def _laid_out(p: Point, devices: np.ndarray, inputs: list, notes: list[str]) -> Iterator[Check]:
+    """Under jit, with the first axis that the devices can share laid out over them."""
+    places = ((i, a) for i, x in enumerate(p.view.diff) for a in range(np.ndim(x)) if np.shape(x)[a] % len(devices) == 0 < np.size(x))  # fmt: skip
+    leaf, axis = next(places, (None, 0))
+    if leaf is None:
+        return
+    count, rest = len(p.view.diff), len(p.view.rest)
+    values, errors = _expected(p, [inputs])
+    right = [values[0][0], *values[1:]], [errors[0][0], *errors[1:]]
+    for kind in (AxisType.Auto, AxisType.Explicit):
+        mesh = Mesh(devices, (_AXIS,), axis_types=(kind,))
+        layout = lambda i, mesh=mesh: NamedSharding(mesh, Spec(*[None] * axis, _AXIS) if i == leaf else Spec())
+
+        def program(call, explicit=kind is AxisType.Explicit):
+            def run(inputs):
+                diff, others, cotangents = inputs[:count], inputs[count : count + rest], inputs[count + rest :]
+                y, pull = jax.vjp(lambda d: call(d, others), diff)
+                if explicit:  # a cotangent lies where its output does
+                    cotangents = [jax.sharding.reshard(c, jax.typeof(v).sharding) for c, v in zip(cotangents, y)]
+                return [*y, *pull(list(cotangents))[0]]
+
+            return run
+
+        with jax.enable_x64(p.wide), jax.set_mesh(mesh):
+            placed = [jax.device_put(x, layout(i)) for i, x in enumerate(inputs)]
+            words = f"laid out over two devices under jit ({kind.name} axes)"
+            yield from _compared(p, "sharding", words, program, p.view.call(p.case.fn), placed, right, notes)
+
+
+def _compared(
+    p: Point,
+    name: str,
+    words: str,
+    program: Callable,
+    call: Callable,
+    inputs: list,
+    right: tuple[list, list],
+    notes: list[str],
+) -> Iterator[Check]:
+    """The gradients of `program(call)` against values and their bounds."""
+    try:
+        found = _run(p, program(call), inputs)[len(p.outputs) :]
+    except Exception as error:
+        if _allows(p, program(strip(call)), inputs):
+            told = " ".join(str(error).split())[:150]
+            raised = f"{words} the rule raises {type(error).__name__}: {told}"
+            notes.append(f"{raised}; registered with backproplab.defvjp it may not")
+        return
+    for label, got, exact, bound in zip(p.view.labels, found, *right):
+        d = Difference(got.astype(exact.dtype), exact, bound)
+        if d.wrong.any() or np.any(np.isnan(d.got) & ~np.isnan(exact)):
+            i = d.worst
+            cause = f"{words} the gradient of {label} is {d.got[i]:.6g} at {list(i)}, on one device {d.exact[i]:.6g}"
+            yield Check(name, "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
+            return
+    yield Check(name, "pass")
 
 
 def _sharded(p: Point, mesh: Mesh, call: Callable, check_vma: bool) -> Callable[[list, list], list]:

@@ -37,18 +37,19 @@ def asked(layer, *args):
 
 
 def test_a_registered_rule():
-    """With the check of varying axes and without it."""
+    """With the check of varying axes and without it; over Auto axes and Explicit ones."""
     checks, notes = asked(product(defvjp, lambda x, dy: x.T @ dy), X, W)
-    assert [(c.name, c.status) for c in checks] == [("shard_map", "pass")] * 2
+    assert [(c.name, c.status) for c in checks] == [("shard_map", "pass")] * 2 + [("sharding", "pass")] * 2
     assert notes == []
 
 
 def test_what_jax_refuses_is_told():
     """A textbook rule registered with JAX alone does not sum over the devices: it raises with the check, and a note says so."""
     checks, notes = asked(product(as_jax_does, lambda x, dy: x.T @ dy), X, W)
-    assert [c.status for c in checks] == ["pass"]
-    assert len(notes) == 1
+    assert [(c.name, c.status) for c in checks] == [("shard_map", "pass"), ("sharding", "pass")]
+    assert len(notes) == 2
     assert "inside shard_map the rule raises ValueError" in notes[0]
+    assert "laid out over two devices under jit (Explicit axes) the rule raises" in notes[1]
 
 
 def test_the_check_is_needed():
@@ -62,10 +63,30 @@ def test_the_check_is_needed():
     assert verify(layer, X, W, dtypes=("float64",), name="a chosen point").passed
 
 
+def test_a_layout_that_a_rule_gets_wrong():
+    """A rule that reads where its cotangent lies and counts the devices twice: wrong over Explicit axes and nowhere else."""
+    square = jax.custom_vjp(lambda x: x * x)
+    square.defvjp(
+        lambda x: (x * x, x),
+        lambda x, dy: (x * dy * (4 if "shards" in str(jax.typeof(dy).sharding.spec) else 2),),
+    )
+    checks, notes = asked(square, X)
+    assert [(c.name, c.status) for c in checks][2:] == [("sharding", "pass"), ("sharding", "fail")]
+    assert checks[-1].argument == "x"
+    assert "laid out over two devices under jit (Explicit axes) the gradient of x is" in checks[-1].cause
+    assert notes == []
+
+
+def test_an_odd_size_is_not_laid_out():
+    """Nothing that two devices can share evenly: in shard_map each has its own, under jit nothing is asked."""
+    checks, _ = asked(lambda x: x * x, np.ones((3, 5)))
+    assert [c.name for c in checks] == ["shard_map"] * 2
+
+
 def test_a_scalar_output():
     """It is split as well: each device has its own."""
     checks, notes = asked(lambda x, w: (x * w).sum(), X, X)
-    assert [c.status for c in checks] == ["pass"] * 2
+    assert [c.status for c in checks] == ["pass"] * 4
     assert notes == []
 
 
@@ -78,7 +99,11 @@ def test_a_function_that_refuses_by_itself():
         return x
 
     checks, notes = asked(nowhere_split, X)
-    assert [c.status for c in checks] == ["pass"]  # without the check JAX does not say what varies
+    assert [c.name for c in checks] == [
+        "shard_map",
+        "sharding",
+        "sharding",
+    ]  # without the check JAX does not say what varies
     assert notes == []
 
 
