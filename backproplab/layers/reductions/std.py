@@ -13,7 +13,7 @@ import numpy as np
 
 from backproplab.case import Case, full, normal
 from backproplab.layers.reductions.norm import unit_vector
-from backproplab.layers.reductions.var import divisor, spread
+from backproplab.layers.reductions.var import centred, divisor, spread
 from backproplab.precision import floating_dtype, widened
 from backproplab.rule import defvjp
 
@@ -34,7 +34,7 @@ def _centred(x, axis):
     """x minus its mean, in float32 or wider; exactly 0 where all entries are equal, though their mean may be rounded."""
     x = widened(x)
     constant = jnp.max(x, axis, keepdims=True, initial=-jnp.inf) == jnp.min(x, axis, keepdims=True, initial=jnp.inf)
-    return jnp.where(constant, 0, x - jnp.mean(x, axis, keepdims=True))
+    return jnp.where(constant, 0, centred(x, axis))
 
 
 def std_fwd(x, axis, keepdims, correction):

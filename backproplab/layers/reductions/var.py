@@ -19,15 +19,19 @@ def var(x, axis=None, keepdims=False, correction=0):
     x (..., d) -> y (...), in the dtype of x. As in `jnp.var`: axis is an integer, a tuple of integers, or None for all
     axes; correction=1 is the estimate without bias, and NaN where N - correction is not positive.
     """
-    centred = _centred(x, axis)
-    y = jnp.sum(centred * centred, axis, keepdims=keepdims) / divisor(centred, axis, correction)
+    c = centred(x, axis)
+    y = jnp.sum(c * c, axis, keepdims=keepdims) / divisor(c, axis, correction)
     return y.astype(floating_dtype(x))
 
 
-def _centred(x, axis):
-    """x minus its mean, in float32 or wider. Two passes: E[x^2] - E[x]^2 loses all digits when the mean is large."""
+def centred(x, axis):
+    """x minus its mean, in float32 or wider. Two passes: E[x^2] - E[x]^2 loses all digits when the mean is large.
+
+    And then centred again: the mean is rounded, by a part of itself that may be much of a small deviation.
+    """
     x = widened(x)
-    return x - jnp.mean(x, axis, keepdims=True)
+    c = x - jnp.mean(x, axis, keepdims=True)
+    return c - jnp.mean(c, axis, keepdims=True)
 
 
 def divisor(x, axis, correction):
@@ -54,8 +58,8 @@ def var_bwd(axis, keepdims, correction, x, dy):
 
         dy / dx_i = 2 c_i / M
     """
-    centred = _centred(x, axis)
-    return (2 * spread(dy, axis, keepdims) / divisor(centred, axis, correction) * centred,)
+    c = centred(x, axis)
+    return (2 * spread(dy, axis, keepdims) / divisor(c, axis, correction) * c,)
 
 
 defvjp(var, var_fwd, var_bwd)
