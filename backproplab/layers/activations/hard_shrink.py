@@ -18,8 +18,8 @@ def hard_shrink(x, threshold=0.5):
 
 
 def _is_cut(x, threshold):
-    """Compared in float32 or wider: bfloat16 has no 0.3. NaN is not cut."""
-    return jnp.abs(widened(x)) <= threshold
+    """Compared in float32 or wider: bfloat16 has no 0.3. NaN is not cut; with threshold 0, the identity, nothing is."""
+    return (jnp.abs(widened(x)) <= threshold) & (threshold != 0)
 
 
 def hard_shrink_fwd(x, threshold):
@@ -50,5 +50,12 @@ CASES = (
         (np.array([-2.0, -0.25, 0.0, 0.25, 1e30]),),
         name="below, cut, above",
         expect=(np.array([1.0, 0, 0, 0, 1]),),
+    ),
+    Case(
+        hard_shrink,
+        (np.array([-2.0, 0.0, 3.0]), 0.0),
+        name="threshold 0: the identity",
+        reference=lambda x, threshold: 1 * x,
+        expect=(np.ones(3),),
     ),
 )

@@ -33,9 +33,9 @@ def divide_bwd(residuals, dz):
     """
     x, y = residuals
     x, y, dz = widened(x), widened(y), widened(dz)
-    unused = (dz == 0) & (y == 0)
-    dx = jnp.where(unused, 0, dz / y)
-    dy = jnp.where(unused, 0, -dx * (x / y))
+    y = jnp.where((dz == 0) & (y == 0), 1, y)
+    dx = dz / y
+    dy = -dx * (x / y)
     return sum_to(residuals[0].shape, dx), sum_to(residuals[1].shape, dy)
 
 

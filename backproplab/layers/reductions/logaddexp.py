@@ -26,9 +26,9 @@ def logaddexp(x1, x2):
     return (largest + jnp.log1p(jnp.exp(gap))).astype(jnp.promote_types(floating_dtype(x1), floating_dtype(x2)))
 
 
-def _exponential(x, largest):
-    """exp(x - largest); 1 where both are +inf, and 0 where both are -inf."""
-    return jnp.exp(jnp.where(jnp.isinf(largest), jnp.where(x == jnp.inf, 0, -jnp.inf), x - largest))
+def _weight(a, b):
+    """exp(a) / (exp(a) + exp(b)); 1/2 where both are +inf, and 0 where both are -inf."""
+    return jnp.where(a == -jnp.inf, 0, jax.nn.sigmoid(jnp.where(jnp.isinf(a) & (a == b), 0, a - b)))
 
 
 def logaddexp_fwd(x1, x2):
@@ -39,17 +39,15 @@ def logaddexp_fwd(x1, x2):
 def logaddexp_bwd(residuals, dy):
     """With a = x1 and b = x2:
 
-        dy / da = exp(a) / (exp(a) + exp(b)) = exp(a - m) / (exp(a - m) + exp(b - m))        for any m
+        dy / da = exp(a) / (exp(a) + exp(b)) = sigmoid(a - b)
 
-    and dy / db likewise. m is the larger of the two, so that nothing overflows and the smaller weight keeps its digits.
+    and dy / db likewise: nothing overflows, and the smaller weight keeps its digits. As exp(a - y) it would inherit the
+    rounding of y, a relative error of 3e-5 at y = 1000 in float32.
     Conventions: where both are -inf both weights are 0 by selection; entries at +inf share the weight equally.
     """
     x1, x2 = residuals
-    a, b = widened(x1), widened(x2)
-    largest = jnp.maximum(a, b)
-    of_a, of_b = _exponential(a, largest), _exponential(b, largest)
-    share = widened(dy) / jnp.where(of_a + of_b == 0, 1, of_a + of_b)
-    return sum_to(x1.shape, share * of_a), sum_to(x2.shape, share * of_b)
+    a, b, dy = widened(x1), widened(x2), widened(dy)
+    return sum_to(x1.shape, dy * _weight(a, b)), sum_to(x2.shape, dy * _weight(b, a))
 
 
 defvjp(logaddexp, logaddexp_fwd, logaddexp_bwd)
@@ -58,7 +56,8 @@ defvjp(logaddexp, logaddexp_fwd, logaddexp_bwd)
 def _textbook(x1, x2):
     """log of the sum, without the kinks that autodiff sees in the larger and the smaller of the two."""
     largest = jax.lax.stop_gradient(jnp.maximum(x1, x2))
-    total = _exponential(x1, largest) + _exponential(x2, largest)
+    exact = lambda x: jnp.where(jnp.isinf(largest), jnp.where(x == jnp.inf, 0, -jnp.inf), x - largest)
+    total = jnp.exp(exact(x1)) + jnp.exp(exact(x2))
     return jnp.where(total == 0, -jnp.inf, largest + jnp.log(jnp.where(total == 0, 1, total)))
 
 
