@@ -36,6 +36,11 @@ class Bench:
         """The least of the rivals' figures of this kind."""
         return min(getattr(c, field) for name, c in self.costs.items() if name != "hand")
 
+    @property
+    def greedy(self) -> bool:
+        """Whether the rule's program needs clearly more temporary bytes than the leanest of its rivals: a tenth, and a page."""
+        return self.costs["hand"].temporary_bytes > 1.1 * self.leanest("temporary_bytes") + 4096
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

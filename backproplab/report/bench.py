@@ -36,12 +36,22 @@ def _error(b: Bench, name: str) -> str:
 
 
 def bench_summary(found: Sequence[Bench]) -> str:
-    """Geometric means of hand over plain; of bytes over the functions where neither is 0."""
+    """Geometric means of hand over plain, of bytes over the functions where neither is 0; and where another way is leaner."""
     kept, temporary, instructions = (
         _mean(found, lambda c, field=field: getattr(c, field))
         for field in ("residual_bytes", "temporary_bytes", "instructions")
     )
-    return f"hand / plain, geometric means: bytes kept {kept}, temporary bytes {temporary}, instructions {instructions}"
+    means = (
+        f"hand / plain, geometric means: bytes kept {kept}, temporary bytes {temporary}, instructions {instructions}"
+    )
+    greedy = [
+        f"{b.function} {b.costs['hand'].temporary_bytes:,} ({b.leanest('temporary_bytes'):,})"
+        for b in found
+        if b.greedy
+    ]
+    return "\n".join(
+        [means, f"more temporary bytes than the leanest other way: {', '.join(greedy)}"] if greedy else [means]
+    )
 
 
 def _mean(found: Sequence[Bench], of: Callable) -> str:

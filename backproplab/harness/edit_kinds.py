@@ -1,0 +1,266 @@
+"""What each kind of edit makes of an equation: a detail that tells it apart, its words, and the equations in its place."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+
+from backproplab.harness.error_rules import is_float
+from backproplab.harness.sites import (
+    Site,
+    after,
+    before,
+    broadcasts,
+    computes,
+    fraction,
+    instead,
+    is_literal,
+    is_number,
+    operands,
+    quoted,
+    same_type,
+    summed,
+    with_item,
+)
+
+_BINARY = {"add", "sub", "add_any", "mul", "div", "max", "min"}
+_ORDERED = {"sub", "div", "pow", "atan2", "rem", "gt", "lt", "ge", "le", "dot_general"}
+_FUNCTIONS = {"exp", "exp2", "log", "log1p", "expm1", "tanh", "logistic", "sqrt", "rsqrt", "square", "abs", "neg", "sign", "erf", "sin",
+              "cos", "not", "transpose", "rev", "cumsum", "integer_pow", "cumprod"}  # fmt: skip
+
+
+def _sign(site):
+    if computes(site) and site.eqn.primitive.name not in ("neg", "square", "abs"):
+        yield "", "to have the opposite sign", after(site, _negative)
+
+
+def _dropped(site):
+    if site.eqn.primitive.name in _BINARY:
+        for gone, kept in ((0, 1), (1, 0)):
+            v = site.eqn.invars[kept]
+            # a number that is left alone would be no slip; what is left of 1 / x is x
+            if not isinstance(v, Literal) and v.aval.shape == site.out.aval.shape:
+                function = _negative if site.eqn.primitive.name == "sub" and gone == 0 else _itself
+                yield str(gone), f"to leave out {quoted(site.name(gone))}", instead(site, function, v)
+
+
+def _swapped(site):
+    name, operands = site.eqn.primitive.name, site.eqn.invars
+    if name not in _ORDERED or len(operands) != 2:
+        return
+    x, y = operands
+    if x.aval.shape == y.aval.shape and x.aval.dtype == y.aval.dtype:
+        yield "", "to take its operands in the other order", operands(site, [y, x])
+
+
+def _left_out(site):
+    if site.eqn.primitive.name not in _FUNCTIONS:
+        return
+    v = site.eqn.invars[0]
+    if not isinstance(v, Literal) and same_type(v.aval, site.out.aval):
+        yield "", "to pass its operand through as it is", instead(site, _itself, v)
+
+
+def _exponent(site):
+    if site.eqn.primitive.name == "integer_pow":
+        power = site.eqn.params["y"]
+        for other in (power - 1, power + 1):
+            changed = lambda other=other: [site.eqn.replace(params=site.eqn.params | {"y": other})]
+            yield str(other - power), f"to raise to the power {other}, not {power}", changed
+
+
+def _number(site):
+    for i, v in enumerate(site.eqn.invars):
+        if isinstance(v, Literal) and is_number(v):
+            for other in site.numbers:
+                literal = Literal(np.asarray(other, np.asarray(v.val).dtype), v.aval)
+                if float(literal.val) != float(v.val):
+                    words = f"to use {other:.9g} in place of {float(v.val):.9g}"
+                    yield f"{i} {other:.6g}", words, operands(site, with_item(site.eqn.invars, i, literal))
+
+
+def _other_value(site):
+    for i, v in enumerate(site.eqn.invars):
+        for value in site.scope:
+            if not isinstance(v, Literal) and value.var is not v and same_type(value.var.aval, v.aval):
+                words = f"to use {quoted(value.name)} in place of {quoted(site.name(i))}"
+                yield f"{i} {value.key}", words, operands(site, with_item(site.eqn.invars, i, value.var))
+
+
+def _average(site):
+    if site.eqn.primitive.name == "reduce_sum" and (count := summed(site)) > 1:
+        words = f"to average over the {count} entries, not to add them up"
+        yield "", words, after(site, _scaled_by, factor=1.0 / count)
+
+
+def _first_only(site):
+    if site.eqn.primitive.name == "reduce_sum" and (count := summed(site)) > 1 and not is_literal(site, 0):
+        axes = tuple(site.eqn.params["axes"])
+        words = f"to take the first of the {count} entries, not their sum"
+        yield "", words, instead(site, _first_entry, site.eqn.invars[0], axes=axes)
+
+
+def _transposed(site):
+    if site.eqn.primitive.name == "dot_general":
+        for i, v in enumerate(site.eqn.invars):
+            if len(v.aval.shape) >= 2 and v.aval.shape[-1] == v.aval.shape[-2] > 1:
+                yield str(i), f"to transpose {quoted(site.name(i))} first", before(site, i, _swap_last)
+
+
+def _times(site, given_only=False, function=None, words="to be multiplied by"):
+    if is_float(site.out.aval) and (computes(site) or site.eqn.primitive.name in ("copy", "copy_p")):
+        for value in site.floats(given_only):
+            yield value.key, f"{words} {quoted(value.name)}", after(site, function or _product, value.var)
+
+
+def _row(site):
+    shape = site.out.aval.shape
+    if computes(site) and len(shape) and shape[0] > 1:
+        yield "", "to double its last row", after(site, _last_row_doubled)
+
+
+def _unmasked(site):
+    if site.eqn.primitive.name == "select_n" and len(site.eqn.invars) == 3:
+        for kept in (1, 2):
+            v = site.eqn.invars[kept]
+            if v.aval.shape == site.out.aval.shape and not isinstance(v, Literal):
+                yield (
+                    str(kept),
+                    f"to take {quoted(site.name(kept))} whatever the condition",
+                    instead(site, _itself, v),
+                )
+
+
+def _bfloat16(site):
+    if computes(site):
+        yield "", "to round its result to bfloat16", after(site, _through_bfloat16)
+
+
+def _scaled(site):
+    """By the sizes and numbers in play: a mean for a sum, a factor that was forgotten."""
+    if computes(site):
+        sizes = {d for s in site.scope for d in s.var.aval.shape if d > 1}
+        for factor in dict.fromkeys([f for n in sorted(sizes) for f in (1.0 / n, float(n))] + [2.0, 0.5]):
+            yield f"{factor:.6g}", f"to be multiplied by {fraction(factor)}", after(site, _scaled_by, factor=factor)
+        for other in site.numbers:
+            if other not in (0.0, 1.0):
+                yield f"{other:.6g}", f"to be multiplied by {other:.6g}", after(site, _scaled_by, factor=other)
+
+
+def _shifted(site):
+    """A small number added under a root or in a denominator."""
+    if site.eqn.primitive.name in ("rsqrt", "sqrt", "div", "log", "integer_pow", "pow", "add", "sub", "mul"):
+        for i, v in enumerate(site.eqn.invars):
+            for number in site.numbers if is_float(v.aval) and not isinstance(v, Literal) else ():
+                if number != 0:
+                    words = f"to add {number:.6g} to {quoted(site.name(i))} first"
+                    yield f"{i} {number:.6g}", words, before(site, i, _plus_number, number=number)
+
+
+def _masked(site):
+    if computes(site):
+        for value in site.scope:
+            aval = value.var.aval
+            if aval.dtype == np.bool_ and broadcasts(aval, site.out.aval):
+                yield f"{value.key}", f"to be 0 where {quoted(value.name)} is false", after(site, _where, value.var)
+                yield (
+                    f"not {value.key}",
+                    f"to be 0 where {quoted(value.name)} is true",
+                    after(site, _where_not, value.var),
+                )
+
+
+def _centred(site):
+    if computes(site):
+        for axis in range(len(site.out.aval.shape)):
+            yield str(axis), f"to have its mean over axis {axis} subtracted", after(site, _less_mean, axis=axis)
+
+
+def _plus(site):
+    if computes(site) or site.eqn.primitive.name in ("copy", "copy_p"):
+        for value in site.scope:
+            if is_float(site.out.aval) and same_type(value.var.aval, site.out.aval):
+                yield value.key, f"to have {quoted(value.name)} added", after(site, _sum, value.var)
+                yield f"-{value.key}", f"to have {quoted(value.name)} subtracted", after(site, _difference, value.var)
+
+
+MAKERS: dict[str, Callable[[Site], Iterator[tuple[str, str, Callable]]]] = {
+    "sign": _sign, "dropped": _dropped, "swapped": _swapped, "left out": _left_out, "exponent": _exponent, "number": _number,
+    "other value": _other_value, "average": _average, "first only": _first_only, "transposed": _transposed, "times": _times,
+    "times input": lambda site: _times(site, given_only=True),
+    "over input": lambda site: _times(site, True, _quotient, "to be divided by"),
+    "row": _row, "unmasked": _unmasked, "bfloat16": _bfloat16, "scaled": _scaled, "shifted": _shifted, "masked": _masked,
+    "centred": _centred, "plus": _plus,
+}  # fmt: skip
+
+
+def _itself(x):
+    return x
+
+
+def _negative(x):
+    return -x
+
+
+def _product(x, y):
+    return x * _aligned(y, x)
+
+
+def _quotient(x, y):
+    return x / _aligned(y, x)
+
+
+FACTORS = (("multiplied by", _product), ("divided by", _quotient))
+
+
+def _sum(x, y):
+    return x + y
+
+
+def _difference(x, y):
+    return x - y
+
+
+def _scaled_by(x, factor):
+    return x * factor
+
+
+def _plus_number(x, number):
+    return x + number
+
+
+def _swap_last(x):
+    return jnp.swapaxes(x, -1, -2)
+
+
+def _first_entry(x, axes):
+    return x[tuple(0 if a in axes else slice(None) for a in range(x.ndim))]
+
+
+def _last_row_doubled(x):
+    return jnp.concatenate([x[:-1], 2 * x[-1:]])
+
+
+def _through_bfloat16(x):
+    return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)  # XLA takes out a cast there and back
+
+
+def _where(x, mask):
+    return jnp.where(_aligned(mask, x), x, 0)
+
+
+def _where_not(x, mask):
+    return jnp.where(_aligned(mask, x), 0, x)
+
+
+def _less_mean(x, axis):
+    return x - x.mean(axis, keepdims=True)
+
+
+def _aligned(y, x):
+    """`y` for an operation with `x`: along the last axes as in numpy, or else along the first."""
+    if y.shape == x.shape[x.ndim - y.ndim :] or all(a in (1, b) for a, b in zip(y.shape[::-1], x.shape[::-1])):
+        return y
+    return y.reshape(y.shape + (1,) * (x.ndim - y.ndim))
