@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import gc
 import itertools
 import multiprocessing
 import os
@@ -255,7 +254,7 @@ def _in_parallel(
 ) -> Iterator[tuple[int, Verdict]]:
     """A task for each function: its cases share what is compiled. The longest tasks first, so that none is left over."""
     groups = [tuple(group) for _, group in itertools.groupby(range(len(cases)), lambda i: cases[i].fn)]
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _collect_seldom) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         try:
             with _uninterrupted():  # processes that are started now leave Ctrl-C to this one
                 tasks = {pool.submit(_task, command, group, platform, deadline): group for group in sorted(groups, key=len, reverse=True)}  # fmt: skip
@@ -277,12 +276,6 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _collect_seldom() -> None:
-    """Traced programs are many small objects that live on; to look through all of them for garbage takes a tenth of the time."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _task(command: cli.Verify, indices: Sequence[int], platform: str, deadline: float) -> list[Verdict]:

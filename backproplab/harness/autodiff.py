@@ -1,7 +1,7 @@
 """The rule against autodiff of the same function without its rules: as a formula, and as arithmetic in each dtype."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import jax
@@ -19,7 +19,7 @@ from backproplab.harness.measured import measured
 from backproplab.harness.numerical import agrees_with_differences
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
-from backproplab.harness.programs import analysis, jitted
+from backproplab.harness.programs import analysis, evaluated, jitted
 from backproplab.harness.strip import batches_by_itself, strip
 from backproplab.harness.suspects import suspects
 from backproplab.harness.verdict import Check
@@ -290,10 +290,8 @@ def _kink(p: Point, seed: int) -> Kink | None:
     def forward(diff, v, rest):
         return jax.jvp(lambda d: oracle(d, rest), (diff,), (v,))[1]
 
-    size = sum(map(np.size, diff))
-    at_once = _AT_ONCE if size <= _MANY and not batches_by_itself(p.pair.jaxprs[1]) else 1
+    at_once = _AT_ONCE if sum(map(np.size, diff)) <= _MANY and not batches_by_itself(p.pair.jaxprs[1]) else 1
     several = jax.vmap(forward, (0, 0, None)) if at_once > 1 else forward
-    slopes = p.once("slopes", lambda: jitted(several, at_once * size, jax.devices("cpu")[0]))
 
     def value_slopes(directions, offsets):
         found = []
@@ -302,8 +300,7 @@ def _kink(p: Point, seed: int) -> Kink | None:
             at = [x + np.stack([offsets[i][j] for i in chosen]) for j, x in enumerate(diff)]
             v = [np.stack([directions[i][j] for i in chosen]) for j in range(len(diff))]
             given = (at, v) if at_once > 1 else ([x[0] for x in at], [x[0] for x in v])
-            with jax.enable_x64(True):
-                found.append([np.reshape(s, (at_once, -1)) for s in slopes(*given, p.view.rest)])
+            found.append([np.reshape(s, (at_once, -1)) for s in _slopes(p, several, *given)])
         return [np.concatenate(parts)[: len(directions)] for parts in zip(*found)]
 
     def row_gradients(places):
@@ -323,3 +320,19 @@ def _kink(p: Point, seed: int) -> Kink | None:
         return [gradient / _UNEVEN for gradient in analysis(rows, set())(inputs, lifted())[0][len(p.outputs) :]]
 
     return judge_kink(value_slopes, row_gradients, diff, seed)
+
+
+def _slopes(p: Point, forward: Callable, diff: list, v: list) -> list:
+    """`forward` at so many points: interpreted if these are few, else compiled."""
+    inputs = [*diff, *v, *p.view.rest]
+
+    def traced():
+        with jax.enable_x64(True):
+            closed = jax.make_jaxpr(forward)(diff, v, p.view.rest)
+            size = sum(map(np.size, diff))
+            if size <= _AT_ONCE * _MANY:
+                return lambda inputs: evaluated(closed, inputs)
+            return jitted(lambda inputs: jaxpr_as_fun(closed)(*inputs), size, jax.devices("cpu")[0])
+
+    with jax.enable_x64(True):
+        return p.once("slopes", traced)(inputs)

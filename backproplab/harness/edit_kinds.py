@@ -18,11 +18,11 @@ from backproplab.harness.sites import (
     instead,
     is_literal,
     is_number,
-    operands,
     quoted,
     same_type,
     summed,
     with_item,
+    with_operands,
 )
 
 _BINARY = {"add", "sub", "add_any", "mul", "div", "max", "min"}
@@ -52,7 +52,7 @@ def _swapped(site):
         return
     x, y = operands
     if x.aval.shape == y.aval.shape and x.aval.dtype == y.aval.dtype:
-        yield "", "to take its operands in the other order", operands(site, [y, x])
+        yield "", "to take its operands in the other order", with_operands(site, [y, x])
 
 
 def _left_out(site):
@@ -78,7 +78,7 @@ def _number(site):
                 literal = Literal(np.asarray(other, np.asarray(v.val).dtype), v.aval)
                 if float(literal.val) != float(v.val):
                     words = f"to use {other:.9g} in place of {float(v.val):.9g}"
-                    yield f"{i} {other:.6g}", words, operands(site, with_item(site.eqn.invars, i, literal))
+                    yield f"{i} {other:.6g}", words, with_operands(site, with_item(site.eqn.invars, i, literal))
 
 
 def _other_value(site):
@@ -86,7 +86,7 @@ def _other_value(site):
         for value in site.scope:
             if not isinstance(v, Literal) and value.var is not v and same_type(value.var.aval, v.aval):
                 words = f"to use {quoted(value.name)} in place of {quoted(site.name(i))}"
-                yield f"{i} {value.key}", words, operands(site, with_item(site.eqn.invars, i, value.var))
+                yield f"{i} {value.key}", words, with_operands(site, with_item(site.eqn.invars, i, value.var))
 
 
 def _average(site):

@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax._src import compiler
-from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
-from backproplab.harness.error_rules import Machine, is_inexact
-from backproplab.harness.rounding import bounded
+from backproplab.harness.control import CONTROL
+from backproplab.harness.error_rules import Machine, is_float, is_inexact, lifted
+from backproplab.harness.primitives import bind
+from backproplab.harness.rounding import body_of, bounded
+from backproplab.harness.strip import holds
 
 # Interpreting a small program in numpy takes milliseconds, compiling its analysis half a second and more: the analysis is
 # compiled once this much has been interpreted, counted in entries, an equation being as much work as so many entries.
@@ -123,6 +126,33 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
         return remembered[key]
 
     return analyse
+
+
+def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
+    """The outputs of a program in float64 throughout, as numpy has them: for small ones, that are not worth compiling."""
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]), np.errstate(all="ignore"):
+        if holds(CONTROL, closed):
+            return bounded(closed, set())(inputs, lifted()).values
+        return _evaluated(closed, inputs)
+
+
+def _evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
+    env: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts)) | dict(zip(closed.jaxpr.invars, inputs))
+
+    def read(v):
+        value = v.val if isinstance(v, Literal) else env[v]
+        return np.asarray(value, np.float64) if is_float(value) else value
+
+    for eqn in closed.jaxpr.eqns:
+        given = [read(v) for v in eqn.invars]
+        if (body := body_of(eqn)) is not None:
+            made = _evaluated(body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ()), given)
+        elif eqn.primitive.name == "convert_element_type" and is_float(given[0]) and is_float(eqn.outvars[0].aval):
+            made = given
+        else:
+            made = bind(eqn, given, np)
+        env.update(zip(eqn.outvars, made))
+    return [read(v) for v in closed.jaxpr.outvars]
 
 
 def _entries(jaxpr: ClosedJaxpr) -> int:

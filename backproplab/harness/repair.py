@@ -7,20 +7,18 @@ several edits may be the same function, and the one found first need not be the 
 
 import itertools
 import time
-from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr
 
 from backproplab.harness.backward import Rule, pruned, rule_of
 from backproplab.harness.compare import Difference
-from backproplab.harness.control import CONTROL
 from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, literals
-from backproplab.harness.error_rules import is_float, lifted
+from backproplab.harness.error_rules import lifted
 from backproplab.harness.point import Point, point
-from backproplab.harness.primitives import bind
-from backproplab.harness.rounding import body_of, bounded
+from backproplab.harness.programs import evaluated
+from backproplab.harness.rounding import bounded
 
 _SECONDS = 2.0
 _FRESH = 3  # points beside the one that failed, of which two at least must be to be had
@@ -89,11 +87,7 @@ class _Witness:
     def nearly(self, backward: ClosedJaxpr, output: int, leaf: int) -> bool:
         """Whether one output of a backward pass comes so near that a closer look is worth it."""
         one = pruned(backward.replace(jaxpr=backward.jaxpr.replace(outvars=[backward.jaxpr.outvars[output]])))
-        with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]), np.errstate(all="ignore"):
-            if any(eqn.primitive.name in CONTROL for eqn in one.jaxpr.eqns):
-                (value,), *_ = bounded(one, set())(self.given, lifted())
-            else:
-                (value,) = _evaluated(one, self.given)
+        (value,) = evaluated(one, self.given)
         return _agree(np.broadcast_to(value, np.shape(self.exact[leaf])), self.exact[leaf])
 
     def right(self, program: ClosedJaxpr) -> list[bool]:
@@ -108,26 +102,6 @@ class _Witness:
     def _run(self, program):
         with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
             return bounded(program, set())(self.inputs, lifted())[:2]
-
-
-def _evaluated(closed: ClosedJaxpr, inputs: list) -> list:
-    """The outputs of a program without loops, in float64 wherever it has floating numbers of any dtype."""
-    env: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts)) | dict(zip(closed.jaxpr.invars, inputs))
-
-    def read(v):
-        value = v.val if isinstance(v, Literal) else env[v]
-        return np.asarray(value, np.float64) if is_float(value) else value
-
-    for eqn in closed.jaxpr.eqns:
-        given = [read(v) for v in eqn.invars]
-        if isinstance(body := body_of(eqn), ClosedJaxpr):
-            made = _evaluated(body, given)
-        elif eqn.primitive.name == "convert_element_type" and is_float(given[0]) and is_float(eqn.outvars[0].aval):
-            made = given
-        else:
-            made = bind(eqn, given, np)
-        env.update(zip(eqn.outvars, made))
-    return [read(v) for v in closed.jaxpr.outvars]
 
 
 def _agree(got, exact) -> bool:

@@ -189,7 +189,7 @@ def _traced(function, avals, out, options) -> ClosedJaxpr:
         )(*shapes)
 
 
-def operands(site: Site, invars: list) -> Callable[[], list]:
+def with_operands(site: Site, invars: list) -> Callable[[], list]:
     """The equation with other operands."""
     return lambda: [site.eqn.replace(invars=invars)]
 

@@ -4,7 +4,7 @@
 has to write the function a second time to have its gradient checked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import jax
@@ -106,8 +106,13 @@ def _count_in(eqn: Any) -> int:
 
 def batches_by_itself(node: Any) -> bool:
     """Whether a jaxpr holds, at any depth, a call whose batching is not JAX's own."""
+    return holds(_BATCHING, node)
+
+
+def holds(names: Container[str], node: Any) -> bool:
+    """Whether a jaxpr holds, at any depth, an operation of one of these names."""
     if is_closed(node):
-        return batches_by_itself(node.jaxpr)
+        return holds(names, node.jaxpr)
     if isinstance(node, Jaxpr):
-        return any(eqn.primitive.name in _BATCHING or batches_by_itself([*eqn.params.values()]) for eqn in node.eqns)
-    return any(map(batches_by_itself, node)) if type(node) in (tuple, list) else False
+        return any(eqn.primitive.name in names or holds(names, [*eqn.params.values()]) for eqn in node.eqns)
+    return any(holds(names, item) for item in node) if type(node) in (tuple, list) else False
