@@ -1,0 +1,48 @@
+"""Programs that are evaluated or compiled in a hurry yield what JAX yields."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from backproplab.harness.programs import evaluated, jitted, quick_options
+
+X = np.random.default_rng(0).normal(size=(3, 4))
+
+
+def looped(x):
+    """A loop and a branch, which are interpreted in another way."""
+    carry, ys = jax.lax.scan(lambda c, row: (c + jnp.sin(row), c * row), jnp.ones(4), x)
+    return jax.lax.cond(carry.sum() > 0, lambda: ys * carry, lambda: ys - carry)
+
+
+def nested(x):
+    """Calls in calls, and a captured array."""
+    inner = jax.jit(lambda y: jnp.exp(y) @ jnp.asarray(X.T))
+    return jax.checkpoint(lambda y: jax.nn.softmax(inner(y)))(x)
+
+
+@pytest.mark.parametrize(
+    "f", [looped, nested, lambda x: jnp.sort(x.astype(jnp.float32), -1)], ids=["loop", "calls", "sort"]
+)
+def test_in_numpy(f):
+    """To the rounding of float64."""
+    with jax.enable_x64(True):
+        closed = jax.make_jaxpr(f)(X)
+        exact = np.asarray(f(X), np.float64)
+    (got,) = evaluated(closed, [X])
+    np.testing.assert_allclose(got, exact, rtol=1e-6 if closed.out_avals[0].dtype == np.float32 else 1e-12)
+
+
+def test_casts_between_floats_are_none():
+    """A program of bfloat16 is evaluated as a formula: 1 + 2^-20 stays what it is, and whole numbers are cut as ever."""
+    closed = jax.make_jaxpr(lambda x: ((x + 1).astype(jnp.bfloat16), (x * 3).astype(jnp.int32)))(np.float32(0))
+    widened, whole = evaluated(closed, [np.float64(2.0**-20)])
+    assert widened == 1 + 2.0**-20
+    assert whole == 0 and np.issubdtype(np.asarray(whole).dtype, np.integer)
+
+
+def test_the_options_are_known_to_the_compiler():
+    """Whatever JAX is installed: those it does not know are left out, and a program compiles with the others."""
+    assert "xla_backend_optimization_level" in quick_options()
+    assert jitted(lambda x: x + 1, 10, jax.devices("cpu")[0])(1.0) == 2
