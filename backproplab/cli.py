@@ -31,10 +31,13 @@ class Verify:
     """Instead of those that each case names."""
     platform: Literal["default", "cpu", "gpu", "tpu", "all"] = "default"
     """Where the rules run; oracles always run in float64 on the CPU."""
+    transforms: Literal["examples", "all", "none"] = "examples"
+    """Where rules are asked under jit, scan, checkpoint, eager and on several devices: at cases without a name, at all, or at
+    none; vmap at every case, or at none."""
     jobs: int = 0
     """Processes; 0: one per core, if there is enough to do."""
     rerun: str | None = None
-    """Only the case with this id, as a verdict's first line and `id` in the JSON have it: 'relu[at the kink]'."""
+    """Only the case with this id, as a verdict's first line and `id` in the JSON have it: 'relu[zero: slope 0]'."""
     budget: float = math.inf
     """Seconds after which no case is begun; those left are inconclusive."""
     mutate: bool = False

@@ -293,7 +293,7 @@ def _verdict(command: cli.Verify, case: Case, platform: str, deadline: float) ->
     if time.time() >= deadline:
         return _without_checks(case, command.seed, Check(_BUDGET, "inconclusive", cause=f"not reached within --budget {command.budget:g}"))  # fmt: skip
     try:
-        return verify_case(case, seed=command.seed, under=devices(platform)[0])
+        return verify_case(case, seed=command.seed, under=devices(platform)[0], transforms=command.transforms)
     except NothingToDifferentiate as error:
         raise UsageError(f"{case.id}: {error}") from error
     except SystemExit as error:  # the function under test would end us

@@ -17,6 +17,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("backproplab", "verification of hand-written gradients")
     group.addoption("--backprop-dtypes", metavar="NAMES", help="dtypes to verify in, such as float64,bfloat16")
     group.addoption("--backprop-seeds", type=int, default=1, metavar="N", help="verify each case at N seeds")
+    group.addoption(
+        "--backprop-transforms",
+        choices=("examples", "all", "none"),
+        default="examples",
+        help="at which cases to verify under JAX's transformations",
+    )
     group.addoption("--backprop-strict", action="store_true", help="an inconclusive verdict fails (it is skipped else)")
     group.addoption("--backprop-json", metavar="FILE", help="write the verdicts as JSON")
     group.addoption("--backprop-junit", metavar="FILE", help="write the verdicts as JUnit XML")
@@ -80,7 +86,8 @@ def _judge(item: pytest.Item, case: Any, fields: dict[str, Any]) -> Any:
     from backproplab import verify as verify_case
 
     dtypes = item.config.getoption("--backprop-dtypes")
-    chosen = {"dtypes": tuple(dtypes.split(","))} if dtypes else {}
+    chosen: dict[str, Any] = {"dtypes": tuple(dtypes.split(","))} if dtypes else {}
+    chosen["transforms"] = item.config.getoption("--backprop-transforms")
     first = fields.pop("seed", 0)
     verdict = None
     for seed in range(first, first + item.config.getoption("--backprop-seeds")):

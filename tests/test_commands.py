@@ -210,6 +210,15 @@ def test_rerun_of_no_case(capsys):
     assert "did you mean 'double[square]'" in complaint(capsys, 5, "verify", "mine.py", "--rerun", "double[sqare]")
 
 
+def test_transforms(capsys):
+    """Named cases are asked under all of JAX's transformations on request."""
+    for chosen, asked in (("examples", False), ("all", True)):
+        _, out, _ = run(
+            capsys, "verify", "relu", "--rerun", "relu[zero: slope 0]", "--transforms", chosen, "--json", "-"
+        )
+        assert ('"scan"' in out) is asked
+
+
 def test_budget(capsys):
     """What the budget does not reach is inconclusive, and a case that was begun ends."""
     code, out, _ = run(capsys, "verify", "mine.py", "--budget", "0", "--json", "-")

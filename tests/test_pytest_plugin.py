@@ -70,6 +70,19 @@ def test_reports_are_whole_under_xdist(pytester, workers):
     assert "<failure" in (pytester.path / "out.xml").read_text()
 
 
+ONLY_EAGER = """
+import jax
+import jax.numpy as jnp
+
+from backproplab import Case
+
+@jax.custom_vjp
+def square(x):
+    return x * x
+
+square.defvjp(lambda x: (x * x, x), lambda x, dy: ((2 if isinstance(dy, jax.core.Tracer) else 3) * x * dy,))
+CASES = [Case(square, (jnp.arange(1.0, 4.0),), dtypes=("float64",), domain={0: "fixed"})]
+"""
 UNDECIDED = """
 import jax, jax.numpy as jnp, numpy as np
 from backproplab import Case
@@ -81,6 +94,15 @@ def log(x):
 log.defvjp(lambda x: (jnp.log(x), x), lambda x, dy: (dy / x,))
 CASES = (Case(log, (-np.ones(2),), dtypes=("float64",)),)  # outside its domain
 """
+
+
+@pytest.mark.parametrize(("transforms", "outcome"), [("none", {"passed": 1}), ("examples", {"failed": 1})])
+def test_transforms(pytester, transforms, outcome):
+    """A rule that only a transformation shows to be wrong passes without them."""
+    pytester.makepyfile(test_eager=ONLY_EAGER)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider", "--backprop-transforms", transforms).assert_outcomes(
+        **outcome
+    )
 
 
 @pytest.mark.parametrize("strict, outcome", [((), {"skipped": 1}), (("--backprop-strict",), {"failed": 1})])

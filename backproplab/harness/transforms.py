@@ -25,17 +25,16 @@ _CHOICES = 5  # arguments and cotangents; of more, not every choice is tried
 _LARGE = 1_000_000
 
 
-def transform_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
-    """All of them, in the dtype of `p`, with the rounding bounds of the rule.
+def transform_checks(p: Point, seed: int, notes: list[str], whole: bool) -> Iterator[Check]:
+    """In the dtype of `p`, with the rounding bounds of the rule.
 
-    Once per function, at its example, the case without a name: interleaved; inside jit, checkpoint and scan; outside jit,
-    where each operation is compiled by itself; and in shard_map, where there are several devices and all of the rule is
-    JAX's own.
+    whole: not only vmapped, but interleaved; inside jit, checkpoint and scan; outside jit, where each operation is compiled
+    by itself; and on several devices, where there are such and all of the rule is JAX's own.
     """
     if sum(np.size(x) for x in p.view.diff) > _LARGE:
         return
     yield from vmapped(p, seed, notes)
-    if not p.case.name:
+    if whole:
         yield from interleaved(p, seed)
         yield from within(p, seed)
         yield from eager(p, seed)

@@ -18,20 +18,32 @@ from backproplab.harness.shrink import reproducer
 from backproplab.harness.verdict import Check, Verdict
 from backproplab.harness.view import NothingToDifferentiate, view
 
+TRANSFORMS = ("examples", "all", "none")
 _SELDOM = (50_000, 20, 50)
 
 
-def verify(case_or_fn: Case | Callable, *args: Any, seed: int = 0, under: Any = None, **fields: Any) -> Verdict:
+def verify(
+    case_or_fn: Case | Callable,
+    *args: Any,
+    seed: int = 0,
+    under: Any = None,
+    transforms: str = "examples",
+    **fields: Any,
+) -> Verdict:
     """Judges the hand-written gradient of one function at one point.
 
     case_or_fn: a `Case`, or any JAX function followed by its arguments (arrays, samplers, pytrees of them).
     seed: of the samplers and of the random cotangents; a verdict is the same for the same seed.
     under: the `jax.Device` that the rule runs on; default: JAX's first device. Oracles run on the CPU in float64.
+    transforms: at which cases the rule is asked under JAX's transformations: "examples" (vmap at every case, the others at
+        those without a name), "all" or "none".
     fields: any field of `Case`.
 
     An exception of the function under test becomes a failing check that quotes it.
-    Raises NothingToDifferentiate, a ValueError, if no argument is floating.
+    Raises NothingToDifferentiate, a ValueError, if no argument is floating; ValueError for other `transforms`.
     """
+    if transforms not in TRANSFORMS:
+        raise ValueError(f"transforms is one of {', '.join(TRANSFORMS)}, not {transforms!r}")
     case = replace(case_or_fn, **fields) if isinstance(case_or_fn, Case) else Case(case_or_fn, args, **fields)
     device = under or jax.devices()[0]
     began = time.perf_counter()
@@ -46,7 +58,7 @@ def verify(case_or_fn: Case | Callable, *args: Any, seed: int = 0, under: Any = 
                 if i == 0:
                     kept = promises.residual_bytes(p)
                     notes += [] if p.rules else ["no hand-written rule was found: this verifies JAX's own gradient"]
-                for check in _checks(p, seed, i == 0, i == len(dtypes_of(case)) - 1, notes):
+                for check in _checks(p, seed, i == 0, i == len(dtypes_of(case)) - 1, transforms, notes):
                     checks.append(check)
                 if _wrong_formula(checks):
                     break
@@ -76,7 +88,7 @@ def _contract(case: Case, seed: int, dtype: str) -> list[Check]:
     return contract.contract_checks(case.fn, args, f"contract {dtype}")
 
 
-def _checks(p: Point, seed: int, widest: bool, last: bool, notes: list[str]) -> Iterator[Check]:
+def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: list[str]) -> Iterator[Check]:
     """All questions asked at one dtype; those that do not depend on it only at the first, which is the widest.
 
     In that one, where rounding is the least of all, a function is run at its example alone, the case without a name.
@@ -99,7 +111,9 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, notes: list[str]) -> 
         if not p.case.name:
             yield from explore.other_points(p, seed, notes, differences_apply=bool(differences))
             yield from explore.other_shapes(p, seed, notes)
-        yield from transforms.transform_checks(p, seed, notes)
+        if under != "none":
+            whole = under == "all" or not p.case.name
+            yield from transforms.transform_checks(p, seed, notes, whole)
     if not widest or last or not p.case.name:
         yield from transforms.repeated(p, seed)
         yield from autodiff.arithmetic_checks(p, seed)

@@ -37,7 +37,7 @@ def test_right_rules_pass(dtype):
     """All of them, with an integer and a key beside the floating arguments."""
     dropout = lambda x, i, key: jnp.tanh(x)[i] * jax.random.bernoulli(key, 0.5, (2,))
     p = at(dropout, normal(3), integers(0, 3, 2), prng_key(), dtype=dtype)
-    assert [(c.name, c.status) for c in transform_checks(p, 0, [])] == [
+    assert [(c.name, c.status) for c in transform_checks(p, 0, [], True)] == [
         (name, "pass")
         for name in ("vmap", "interleaved", "jit", "checkpoint", "scan", "eager", "shard_map", "shard_map")
     ]
@@ -196,6 +196,6 @@ def test_large_arguments(monkeypatch):
     """Above a million entries the time is not spent."""
     p = at(square(right), X)
     monkeypatch.setattr(transforms, "_LARGE", 2)
-    assert list(transform_checks(p, 0, [])) == []
+    assert list(transform_checks(p, 0, [], True)) == []
     monkeypatch.setattr(transforms, "_LARGE", 3)
-    assert list(transform_checks(p, 0, []))
+    assert list(transform_checks(p, 0, [], True))

@@ -400,6 +400,22 @@ def test_named_cases_are_not_run_in_the_widest_dtype():
     assert names("float64") & runs == {"repeated", "float64"}
 
 
+@pytest.mark.parametrize(
+    ("transforms", "name", "asked"),
+    [("examples", "", {"vmap", "scan", "eager"}), ("examples", "named", {"vmap"}), ("all", "named", {"vmap", "scan", "eager"}), ("none", "", set())],
+)  # fmt: skip
+def test_transforms_at_chosen_cases(transforms, name, asked):
+    """At examples, at all cases or at none."""
+    checks = verify(Case(square(right), (X,), name=name, **ONLY_HERE), transforms=transforms).checks
+    assert {check.name for check in checks} & {"vmap", "scan", "eager"} == asked
+
+
+def test_no_other_transforms():
+    """One line says which there are."""
+    with pytest.raises(ValueError, match="transforms is one of examples, all, none"):
+        verify(square(right), X, transforms="vmap")
+
+
 def test_default_dtypes():
     """Built-in functions are held to bfloat16 as well, others to float64 and float32, and a case may say otherwise."""
     from backproplab.layers.activations import relu
