@@ -14,7 +14,7 @@ from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.diagnosis import diagnose, numbers_in_play
 from backproplab.harness.error_rules import lifted
-from backproplab.harness.kinks import Kink, judge_kink
+from backproplab.harness.kinks import AT_ONCE, MANY, Kink, judge_kink
 from backproplab.harness.measured import measured
 from backproplab.harness.numerical import agrees_with_differences
 from backproplab.harness.point import Point
@@ -30,8 +30,6 @@ FORMULA = ("value", "autodiff")  # how the names of the formula's checks begin
 _FORMULA_RESOLVES = 1e-6
 _ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
-_AT_ONCE = 60  # directions in which slopes are asked for, of so many numbers at most
-_MANY = 5_000
 _UNEVEN = 0.75  # a cotangent at a kink: exact in every dtype, and not its own square
 _AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 
@@ -290,18 +288,20 @@ def _kink(p: Point, seed: int) -> Kink | None:
     def forward(diff, v, rest):
         return jax.jvp(lambda d: oracle(d, rest), (diff,), (v,))[1]
 
-    at_once = _AT_ONCE if sum(map(np.size, diff)) <= _MANY and not batches_by_itself(p.pair.jaxprs[1]) else 1
-    several = jax.vmap(forward, (0, 0, None)) if at_once > 1 else forward
+    together = sum(map(np.size, diff)) <= MANY and not batches_by_itself(p.pair.jaxprs[1])
+    several = jax.vmap(forward, (0, 0, None)) if together else forward
 
     def value_slopes(directions, offsets):
-        found = []
-        for first in range(0, len(directions), at_once):
-            chosen = [min(i, len(directions) - 1) for i in range(first, first + at_once)]  # the last is repeated
-            at = [x + np.stack([offsets[i][j] for i in chosen]) for j, x in enumerate(diff)]
-            v = [np.stack([directions[i][j] for i in chosen]) for j in range(len(diff))]
-            given = (at, v) if at_once > 1 else ([x[0] for x in at], [x[0] for x in v])
-            found.append([np.reshape(s, (at_once, -1)) for s in _slopes(p, several, *given)])
-        return [np.concatenate(parts)[: len(directions)] for parts in zip(*found)]
+        moved = [[x + d for x, d in zip(diff, offset)] for offset in offsets]
+        if not together:
+            found = [_slopes(p, several, at, v) for at, v in zip(moved, directions)]
+            return [np.stack([np.ravel(s) for s in slopes]) for slopes in zip(*found)]
+        last = [-1] * (AT_ONCE - len(moved))  # repeated: one program for any number of them
+        stacked = [
+            [np.stack([each[i] for each in (*xs, *[xs[k] for k in last])]) for i in range(len(diff))]
+            for xs in (moved, directions)
+        ]
+        return [np.reshape(s, (AT_ONCE, -1))[: len(moved)] for s in _slopes(p, several, *stacked)]
 
     def row_gradients(places):
         cotangents = [np.zeros((len(places), *y.shape), y.dtype) for y in p.outputs]
@@ -330,7 +330,7 @@ def _slopes(p: Point, forward: Callable, diff: list, v: list) -> list:
         with jax.enable_x64(True):
             closed = jax.make_jaxpr(forward)(diff, v, p.view.rest)
             size = sum(map(np.size, diff))
-            if size <= _AT_ONCE * _MANY:
+            if size <= AT_ONCE * MANY:
                 return lambda inputs: evaluated(closed, inputs)
             return jitted(lambda inputs: jaxpr_as_fun(closed)(*inputs), size, jax.devices("cpu")[0])
 

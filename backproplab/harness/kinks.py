@@ -14,11 +14,12 @@ import numpy as np
 
 from backproplab.harness.compare import largest
 
-_ROWS = 64
+AT_ONCE = 60  # directions, where the arguments hold so many numbers at most
+MANY = 5_000
+_ROWS, _FEW_ROWS = 64, 4
 _DIRECTIONS = 12
 _COORDINATES = 48
 _AROUND = 360  # points, tried until one has the slope: of one order among many that equal numbers can be brought into
-_AT_ONCE = 60
 _STEP = 2.0**-26
 _CURVATURE = 2.0**-16  # room for what the slopes change by within a step
 _ROUNDING = 2.0**-36  # and for slopes that are sums of larger terms
@@ -43,49 +44,36 @@ def judge_kink(
     value_slopes: `(directions, offsets) -> directional derivatives of the entries of every output at x + offset`, from the
     oracle: a row each. row_gradients: `[(output, entry), ...] -> the rule's gradients of these entries`, along a leading axis.
     """
-    generator = np.random.default_rng(seed)
-    directions = [_direction(diff, i, generator) for i in range(_DIRECTIONS)] + _coordinates(diff, generator)
+    looks = _Looks(diff, seed)
+    few = sum(map(np.size, diff)) <= MANY
+    at_once = AT_ONCE if few else 1
+    chunks = [range(i, min(i + at_once, looks.count)) for i in range(0, looks.count, at_once)]
 
     def slopes(vs, offsets):
         return np.concatenate(value_slopes(vs, offsets), 1)
 
-    def along(vs, t):
+    def along(ks, t):
+        vs = [looks.direction(k) for k in ks]
         return slopes(vs, [[t * d for d in v] for v in vs])
 
-    right, left = along(directions, _STEP), along(directions, -_STEP)
-    here = along(directions, 0.0)  # on a seam between two formulas autodiff's own slope may be neither
-    rounding = _ROUNDING * largest([right, left])
-
-    def room(a, b):
-        return _CURVATURE * (np.abs(a) + np.abs(b) + _largest_in_rows(a)) + rounding
-
-    jumps, seams = (np.abs(a - right) > room(a, right) for a in (left, here))
-    doubtful = np.flatnonzero((jumps | seams).any(1))
-    if doubtful.size == 0:
-        return None
-    closer = [
-        directions[k] for k in doubtful
-    ]  # a slope that only bends, as that of x^2 at 0, differs less from nearer by
-    near_right, near_left = along(closer, _STEP / 4), along(closer, -_STEP / 4)
-    jumps = jumps[doubtful] & (np.abs(near_left - near_right) > 0.5 * np.abs(left - right)[doubtful])
-    seams = seams[doubtful] & (np.abs(here[doubtful] - near_right) > 0.5 * np.abs(here - right)[doubtful])
-    rows = np.flatnonzero((jumps | seams).any(0))
+    rows = np.flatnonzero(np.any([_kinked(along, ks) for ks in chunks], 0))
     if rows.size == 0:
         return None
-    sizes = [np.size(s) for s in value_slopes(directions[:1], [[0.0 * d for d in directions[0]]])]
-    around = [[_STEP * d for d in _direction(diff, 1, generator)] for _ in range(_AROUND)]
-    chosen_rows = rows[:: max(1, len(rows) // _ROWS)]
+    sizes = [np.size(s) for s in value_slopes([looks.direction(0)], [[0.0 * d for d in looks.direction(0)]])]
+    chosen_rows = rows[:: -(-len(rows) // (_ROWS if few else _FEW_ROWS))]
+    sides = [_sides(along, ks, chosen_rows) for ks in chunks]
+    right, left, leeways = (np.concatenate(parts) for parts in zip(*sides))
     gradients = row_gradients([_locate(row, sizes) for row in chosen_rows])
-    leeways = room(right, left)
     for k, row in enumerate(chosen_rows):
         gradient = [g[k] for g in gradients]
-        for v, one, other, leeway in zip(directions, right[:, row], left[:, row], leeways[:, row]):
+        for i, (one, other, leeway) in enumerate(zip(right[:, k], left[:, k], leeways[:, k])):
+            v = looks.direction(i)
             chosen = _along(gradient, v)
             low, high = sorted((one, other))
-            for first in range(0, _AROUND, _AT_ONCE):
+            for first in range(0, _AROUND, at_once):
                 if low - leeway <= chosen <= high + leeway or not np.isfinite([low, high]).all():
                     break
-                offsets = around[first : first + _AT_ONCE]
+                offsets = [looks.offset(m) for m in range(first, first + at_once)]
                 near = [low, high, *slopes([v] * len(offsets), offsets)[:, row]]
                 low, high = np.nanmin(near), np.nanmax(near)
             if np.isfinite([low, high]).all() and not low - leeway <= chosen <= high + leeway:
@@ -94,8 +82,73 @@ def judge_kink(
                 )
                 return Kink(rows, False, words)
     lie = "entry lies" if rows.size == 1 else "entries lie"
-    words = _chosen(_along(gradient, directions[-1]), right[-1, row], left[-1, row])
+    widest = int(np.argmax(np.abs(right - left)[:, -1]))
+    words = _chosen(_along(gradient, looks.direction(widest)), right[widest, -1], left[widest, -1])
     return Kink(rows, True, f"{rows.size} output {lie} on a kink; {words}")
+
+
+class _Looks:
+    """The directions in which a point is looked at and the offsets of points around it.
+
+    Each is as large as the arguments and made anew where it is needed.
+    """
+
+    def __init__(self, diff: list[np.ndarray], seed: int):
+        self.diff, self.seed = diff, seed
+        self.sizes = [np.size(x) for x in diff]
+        # single coordinates, some of many: along those that the kink does not touch nothing is left open
+        self.coordinates = np.random.default_rng(seed).permutation(sum(self.sizes))[:_COORDINATES]
+        self.count = _DIRECTIONS + len(self.coordinates)
+
+    def direction(self, k: int) -> list[np.ndarray]:
+        """All ones first, which finds gradients given twice at a tie; then all random and signed, or positive; then single ones."""
+        if k >= _DIRECTIONS:
+            return self._coordinate(self.coordinates[k - _DIRECTIONS])
+        if k == 0:
+            return [_scaled(np.ones(np.shape(x)), x) for x in self.diff]
+        drawn = self._random(k)
+        return [np.abs(d) for d in drawn] if k % 3 == 0 else drawn
+
+    def offset(self, k: int) -> list[np.ndarray]:
+        """A step in a random direction of its own."""
+        return [_STEP * d for d in self._random(_DIRECTIONS + k)]
+
+    def _random(self, k: int) -> list[np.ndarray]:
+        generator = np.random.default_rng([self.seed, k])
+        return [_scaled(generator.normal(size=np.shape(x)), x) for x in self.diff]
+
+    def _coordinate(self, i: int) -> list[np.ndarray]:
+        starts = np.cumsum([0, *self.sizes])[:-1]
+        hot = [np.zeros(size) for size in self.sizes]
+        for part, start in zip(hot, starts):
+            if 0 <= i - start < part.size:
+                part[i - start] = 1
+        return [_scaled(part.reshape(np.shape(x)), x) for part, x in zip(hot, self.diff)]
+
+
+def _kinked(along: Callable, ks: Sequence[int]) -> np.ndarray:
+    """The output entries whose slopes along some of these directions jump."""
+    right, left, here = along(ks, _STEP), along(ks, -_STEP), along(ks, 0.0)
+    jumps = np.abs(left - right) > _room(left, right)
+    seams = np.abs(here - right) > _room(here, right)  # between two formulas autodiff's own slope may be neither
+    doubtful = np.flatnonzero((jumps | seams).any(1))
+    if doubtful.size == 0:
+        return np.zeros(right.shape[1], bool)
+    closer = [ks[int(k)] for k in doubtful]  # a slope that only bends, as that of x^2 at 0, differs less from nearer by
+    near_right, near_left = along(closer, _STEP / 4), along(closer, -_STEP / 4)
+    jumps = jumps[doubtful] & (np.abs(near_left - near_right) > 0.5 * np.abs(left - right)[doubtful])
+    seams = seams[doubtful] & (np.abs(here[doubtful] - near_right) > 0.5 * np.abs(here - right)[doubtful])
+    return (jumps | seams).any(0)
+
+
+def _sides(along: Callable, ks: Sequence[int], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The slopes of some output entries from either side, and the room there is beside them."""
+    right, left = along(ks, _STEP), along(ks, -_STEP)
+    return right[:, rows], left[:, rows], _room(right, left)[:, rows]
+
+
+def _room(a, b):
+    return _CURVATURE * (np.abs(a) + np.abs(b) + _largest_in_rows(a)) + _ROUNDING * largest([a, b])
 
 
 def _along(gradient, v) -> float:
@@ -112,24 +165,9 @@ def _chosen(slope, one, other) -> str:
     return f"the rule's slope there lies {share:.0%} of the way from the lower to the higher one-sided slope"
 
 
-def _direction(diff, i, generator):
-    """All ones first, which finds gradients given twice at a tie; then all random and signed, or positive."""
-    draw = lambda x: np.ones(np.shape(x)) if i == 0 else generator.normal(size=np.shape(x))
-    return [_scaled(np.abs(draw(x)) if i % 3 == 0 else draw(x), x) for x in diff]
-
-
 def _scaled(direction, x):
     """In the size of the argument; its infinite entries stay where they are."""
     return np.where(np.isfinite(x), max(largest([x]), 1.0) * direction, 0.0)
-
-
-def _coordinates(diff, generator):
-    """Single coordinates, some of many: along those that the kink does not touch nothing is left open."""
-    sizes = [np.size(x) for x in diff]
-    chosen = generator.permutation(sum(sizes))[:_COORDINATES]
-    ends = np.cumsum(sizes)[:-1]
-    hot = [np.split(np.arange(sum(sizes)) == i, ends) for i in chosen]
-    return [[_scaled(part.reshape(np.shape(x)), x) for part, x in zip(parts, diff)] for parts in hot]
 
 
 def _locate(row: int, sizes: list[int]) -> tuple[int, int]:
