@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from backproplab.case import BUILT_IN_DTYPES, DTYPES, Case, function_name, module_of
 from backproplab.harness import autodiff, contract, explore, inside, numerical, promises, transforms
 from backproplab.harness.platform import matmul_roundoff
-from backproplab.harness.point import Point, point, prove_point
+from backproplab.harness.point import Point, point, prove_point, vjp_of
 from backproplab.harness.repair import hint
 from backproplab.harness.shrink import reproducer
 from backproplab.harness.verdict import Check, Verdict
@@ -64,8 +65,8 @@ def verify(
                     break
     except NothingToDifferentiate:
         raise
-    except Exception as error:  # whatever the function under test raises is its verdict
-        checks.append(Check("runs", "fail", cause=_quoted(error)))
+    except Exception as error:
+        checks.append(_raised(case, seed, error))
     seconds = time.perf_counter() - began
     return Verdict(function_name(case.fn), case.name, tuple(checks), seed, kept, tuple(notes), seconds)
 
@@ -138,6 +139,21 @@ def dtypes_of(case: Case) -> tuple[str, ...]:
     if case.dtypes is not None:
         return case.dtypes
     return BUILT_IN_DTYPES if module_of(case.fn)[0] == "backproplab" else DTYPES
+
+
+def _raised(case: Case, seed: int, error: Exception) -> Check:
+    """What the function under test raises is its verdict; what it does not raise when it runs alone decides nothing."""
+    try:
+        for dtype in dtypes_of(case):
+            seen = view(case, case.arguments(seed, dtype))
+            with jax.enable_x64(dtype == "float64"):
+                outputs = jax.eval_shape(seen.call(case.fn), seen.diff, seen.rest)
+                ones = [jnp.ones(y.shape, y.dtype) for y in outputs]
+                run = vjp_of(seen.call(case.fn), len(seen.diff), len(seen.rest))
+                jax.block_until_ready(jax.jit(run)([*seen.diff, *seen.rest, *ones]))
+    except Exception:
+        return Check("runs", "fail", cause=_quoted(error))
+    return Check("runs", "inconclusive", cause=f"the function runs, but the harness raised {_quoted(error)}")
 
 
 def _quoted(error: Exception) -> str:

@@ -416,6 +416,20 @@ def test_no_other_transforms():
         verify(square(right), X, transforms="vmap")
 
 
+def test_what_only_the_harness_raises(monkeypatch):
+    """It says nothing of the rule: inconclusive, with the words of the error. What the rule raises fails it."""
+
+    def broken(*args, **options):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(verifier.inside, "judged", broken)
+    verdict = verify(square(right), X, **ONLY_HERE)
+    assert verdict.status == "inconclusive"
+    assert verdict.cause == "the function runs, but the harness raised RuntimeError: no such thing"
+    verdict = verify(square(broken), X, **ONLY_HERE)
+    assert (verdict.status, verdict.cause) == ("fail", "RuntimeError: no such thing")
+
+
 def test_default_dtypes():
     """Built-in functions are held to bfloat16 as well, others to float64 and float32, and a case may say otherwise."""
     from backproplab.layers.activations import relu
