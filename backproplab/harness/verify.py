@@ -150,7 +150,8 @@ def _raised(case: Case, seed: int, error: Exception) -> Check:
                 outputs = jax.eval_shape(seen.call(case.fn), seen.diff, seen.rest)
                 ones = [jnp.ones(y.shape, y.dtype) for y in outputs]
                 run = vjp_of(seen.call(case.fn), len(seen.diff), len(seen.rest))
-                jax.block_until_ready(jax.jit(run)([*seen.diff, *seen.rest, *ones]))
+                for outside_or_inside in (run, jax.jit(run)):
+                    jax.block_until_ready(outside_or_inside([*seen.diff, *seen.rest, *ones]))
     except Exception:
         return Check("runs", "fail", cause=_quoted(error))
     return Check("runs", "inconclusive", cause=f"the function runs, but the harness raised {_quoted(error)}")
