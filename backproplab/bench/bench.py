@@ -1,7 +1,7 @@
 """One function, one line of figures: its rule beside JAX's own ways to the same gradient."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from backproplab.bench.cost import Cost, cost, paired_ratios
 from backproplab.bench.rivals import rivals
 from backproplab.bench.size import at_size
 from backproplab.case import Case, function_name
-from backproplab.harness.view import view
+from backproplab.harness.view import View, view
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Bench:
 
     @property
     def greedy(self) -> bool:
-        """Whether the rule's program needs clearly more temporary bytes than the leanest of its rivals: a tenth, and a page."""
-        return self.costs["hand"].temporary_bytes > 1.1 * self.leanest("temporary_bytes") + 4096
+        """Whether the rule's program needs clearly more temporary bytes than the leanest of its rivals."""
+        return is_greedy(self.costs["hand"].temporary_bytes, int(self.leanest("temporary_bytes")))
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -53,19 +53,29 @@ def bench(cases: Sequence[Case], numbers: int = 2**18, rounds: int = 15) -> Benc
     all as they are. rounds: how often each is timed beside the rule; 0 for no times.
     """
     case = cases[0]
-    small = view(case, case.arguments(0, "float32"))
-    others = rivals(case, small)
-    seen = view(case, at_size(case, numbers))
-    calls = {"hand": seen.call(case.fn), **others}
-    outputs = jax.eval_shape(calls["hand"], seen.diff, seen.rest)
-    generator = np.random.default_rng(0)
-    cotangents = [jnp.asarray(generator.normal(size=y.shape), y.dtype) for y in outputs]
+    seen, calls, cotangents = ways(case, numbers)
     found = {name: cost(call, seen.diff, seen.rest, cotangents) for name, call in calls.items()}
     runs = {name: run for name, (_, run) in found.items()}
+    others = [name for name in calls if name != "hand"]
     ratios = {name: paired_ratios(runs["hand"], runs[name], rounds) for name in others} if rounds else None
     errors = worst_relative_errors([replace(c, reference=None) for c in cases])
     size = sum(int(np.size(x)) for x in seen.diff)
     return Bench(function_name(case.fn), size, {name: c for name, (c, _) in found.items()}, ratios, errors)
+
+
+def ways(case: Case, numbers: int) -> tuple[View, dict[str, Callable], list[jax.Array]]:
+    """The case's arguments at a size where costs show, its rule and the rule's rivals at them, and cotangents."""
+    others = rivals(case, view(case, case.arguments(0, "float32")))
+    seen = view(case, at_size(case, numbers))
+    calls = {"hand": seen.call(case.fn), **others}
+    outputs = jax.eval_shape(calls["hand"], seen.diff, seen.rest)
+    generator = np.random.default_rng(0)
+    return seen, calls, [jnp.asarray(generator.normal(size=y.shape), y.dtype) for y in outputs]
+
+
+def is_greedy(temporary_bytes: int, of_the_leanest: int) -> bool:
+    """Whether a program needs clearly more temporary bytes than another: by a tenth, and by a page of memory."""
+    return temporary_bytes > 1.1 * of_the_leanest + 4096
 
 
 def geometric_mean(numbers: Sequence[float]) -> float:

@@ -31,16 +31,21 @@ class Cost:
     compile_seconds: float
 
 
-def cost(call: Callable, diff: list, rest: list, cotangents: list) -> tuple[Cost, Callable[[], None]]:
-    """The cost of `call(diff, rest)` and its gradient, and the program as a function that runs it to its end."""
+def lowered(call: Callable, diff: list, rest: list, cotangents: list) -> jax.stages.Lowered:
+    """`call(diff, rest)` and its gradient as one program, to be compiled."""
 
     def program(diff, rest, cotangents):
         y, pull = jax.vjp(lambda d: call(d, rest), diff)
         return y, pull(cotangents)[0]
 
-    lowered = jax.jit(program).lower(diff, rest, cotangents)
+    return jax.jit(program).lower(diff, rest, cotangents)
+
+
+def cost(call: Callable, diff: list, rest: list, cotangents: list) -> tuple[Cost, Callable[[], None]]:
+    """The cost of `call(diff, rest)` and its gradient, and the program as a function that runs it to its end."""
+    program = lowered(call, diff, rest, cotangents)
     began = time.perf_counter()
-    compiled = lowered.compile()
+    compiled = program.compile()
     seconds = time.perf_counter() - began
     memory: Any = compiled.memory_analysis()
     counted = Cost(
