@@ -14,7 +14,7 @@ from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.diagnosis import diagnose, numbers_in_play
 from backproplab.harness.error_rules import lifted
-from backproplab.harness.kinks import AT_ONCE, MANY, Kink, judge_kink
+from backproplab.harness.kinks import AT_ONCE, Kink, judge_kink
 from backproplab.harness.measured import measured
 from backproplab.harness.numerical import agrees_with_differences
 from backproplab.harness.point import Point
@@ -31,6 +31,7 @@ _FORMULA_RESOLVES = 1e-6
 _ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
 _UNEVEN = 0.75  # a cotangent at a kink: exact in every dtype, and not its own square
+_MANY = 5_000  # numbers; of more, slopes are asked for in one direction after the other
 _AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 
 
@@ -288,7 +289,8 @@ def _kink(p: Point, seed: int) -> Kink | None:
     def forward(diff, v, rest):
         return jax.jvp(lambda d: oracle(d, rest), (diff,), (v,))[1]
 
-    together = sum(map(np.size, diff)) <= MANY and not batches_by_itself(p.pair.jaxprs[1])
+    few = sum(map(np.size, diff)) + sum(np.prod(y.shape, dtype=int) for y in p.outputs) <= _MANY
+    together = few and not batches_by_itself(p.pair.jaxprs[1])
     several = jax.vmap(forward, (0, 0, None)) if together else forward
 
     def value_slopes(directions, offsets):
@@ -319,7 +321,7 @@ def _kink(p: Point, seed: int) -> Kink | None:
             rows = jax.make_jaxpr(jax.vmap(jaxpr_as_fun(rule), axes))(*inputs)
         return [gradient / _UNEVEN for gradient in analysis(rows, set())(inputs, lifted())[0][len(p.outputs) :]]
 
-    return judge_kink(value_slopes, row_gradients, diff, seed)
+    return judge_kink(value_slopes, row_gradients, diff, seed, AT_ONCE if few else 1)
 
 
 def _slopes(p: Point, forward: Callable, diff: list, v: list) -> list:
@@ -330,7 +332,7 @@ def _slopes(p: Point, forward: Callable, diff: list, v: list) -> list:
         with jax.enable_x64(True):
             closed = jax.make_jaxpr(forward)(diff, v, p.view.rest)
             size = sum(map(np.size, diff))
-            if size <= AT_ONCE * MANY:
+            if size <= AT_ONCE * _MANY:
                 return lambda inputs: evaluated(closed, inputs)
             return jitted(lambda inputs: jaxpr_as_fun(closed)(*inputs), size, jax.devices("cpu")[0])
 

@@ -14,8 +14,7 @@ import numpy as np
 
 from backproplab.harness.compare import largest
 
-AT_ONCE = 60  # directions, where the arguments hold so many numbers at most
-MANY = 5_000
+AT_ONCE = 60  # directions
 _ROWS, _FEW_ROWS = 64, 4
 _DIRECTIONS = 12
 _COORDINATES = 48
@@ -38,15 +37,14 @@ def judge_kink(
     row_gradients: Callable[[list[tuple[int, int]]], list[np.ndarray]],
     diff: list[np.ndarray],
     seed: int,
+    at_once: int = AT_ONCE,
 ) -> Kink | None:
-    """None if the point is no kink.
+    """None if the point is no kink. at_once: how many directions are looked in together; one if arguments or outputs are large.
 
     value_slopes: `(directions, offsets) -> directional derivatives of the entries of every output at x + offset`, from the
     oracle: a row each. row_gradients: `[(output, entry), ...] -> the rule's gradients of these entries`, along a leading axis.
     """
     looks = _Looks(diff, seed)
-    few = sum(map(np.size, diff)) <= MANY
-    at_once = AT_ONCE if few else 1
     chunks = [range(i, min(i + at_once, looks.count)) for i in range(0, looks.count, at_once)]
 
     def slopes(vs, offsets):
@@ -60,7 +58,7 @@ def judge_kink(
     if rows.size == 0:
         return None
     sizes = [np.size(s) for s in value_slopes([looks.direction(0)], [[0.0 * d for d in looks.direction(0)]])]
-    chosen_rows = rows[:: -(-len(rows) // (_ROWS if few else _FEW_ROWS))]
+    chosen_rows = rows[:: -(-len(rows) // (_ROWS if at_once > 1 else _FEW_ROWS))]
     sides = [_sides(along, ks, chosen_rows) for ks in chunks]
     right, left, leeways = (np.concatenate(parts) for parts in zip(*sides))
     gradients = row_gradients([_locate(row, sizes) for row in chosen_rows])
