@@ -77,6 +77,13 @@ def test_a_layout_that_a_rule_gets_wrong():
     assert notes == []
 
 
+def test_the_mesh_is_nobody_elses():
+    """Between two checks there is none."""
+    p = at(product(defvjp, lambda x, dy: x.T @ dy), X, W)
+    for _ in parallel(p, [p.inputs(p.cotangents("random", seed)) for seed in (0, 1)], []):
+        assert jax.sharding.get_abstract_mesh().empty
+
+
 def test_an_odd_size_is_not_laid_out():
     """Nothing that two devices can share evenly: in shard_map each has its own, under jit nothing is asked."""
     checks, _ = asked(lambda x: x * x, np.ones((3, 5)))

@@ -372,50 +372,6 @@ def test_a_case_and_a_function_are_the_same():
     assert verify(Case(rule, (X,)), **ONLY_HERE) == verify(replace(Case(rule, (X,)), **ONLY_HERE))
 
 
-def test_checks_of_each_dtype():
-    """Contract and arithmetic are asked in each dtype, what does not depend on it once, in the first."""
-    names = [
-        check.name for check in verify(square(right), X, domain={0: "fixed"}, dtypes=("float64", "float32")).checks
-    ]
-    for once in (
-        "differences",
-        "linearity",
-        "interleaved",
-        "eager",
-        "vmap",
-        "autodiff",
-        "autodiff float32",
-    ):
-        assert names.count(once) == 1, once
-    for name in ("contract float64", "contract float32", "float64", "float32"):
-        assert name in names
-    assert names.count("repeated") == 2
-
-
-def test_named_cases_are_not_run_in_the_widest_dtype():
-    """Their formula is judged in it, and where no other dtype follows they are run."""
-    names = lambda *dtypes: {c.name for c in verify(Case(square(right), (X,), name="named", dtypes=dtypes)).checks}
-    runs = {"repeated", "float64", "float32"}
-    assert names("float64", "float32") & runs == {"repeated", "float32"}
-    assert names("float64") & runs == {"repeated", "float64"}
-
-
-@pytest.mark.parametrize(
-    ("transforms", "name", "asked"),
-    [("examples", "", {"vmap", "scan", "eager"}), ("examples", "named", {"vmap"}), ("all", "named", {"vmap", "scan", "eager"}), ("none", "", set())],
-)  # fmt: skip
-def test_transforms_at_chosen_cases(transforms, name, asked):
-    """At examples, at all cases or at none."""
-    checks = verify(Case(square(right), (X,), name=name, **ONLY_HERE), transforms=transforms).checks
-    assert {check.name for check in checks} & {"vmap", "scan", "eager"} == asked
-
-
-def test_no_other_transforms():
-    """One line says which there are."""
-    with pytest.raises(ValueError, match="transforms is one of examples, all, none"):
-        verify(square(right), X, transforms="vmap")
-
-
 def test_what_only_the_harness_raises(monkeypatch):
     """It says nothing of the rule: inconclusive, with the words of the error. What the rule raises fails it."""
 
@@ -428,15 +384,6 @@ def test_what_only_the_harness_raises(monkeypatch):
     assert verdict.cause == "the function runs, but the harness raised RuntimeError: no such thing"
     verdict = verify(square(broken), X, **ONLY_HERE)
     assert (verdict.status, verdict.cause) == ("fail", "RuntimeError: no such thing")
-
-
-def test_default_dtypes():
-    """Built-in functions are held to bfloat16 as well, others to float64 and float32, and a case may say otherwise."""
-    from backproplab.layers.activations import relu
-
-    assert verifier.dtypes_of(Case(relu, (X,))) == ("float64", "float32", "bfloat16")
-    assert verifier.dtypes_of(Case(jnp.sin, (X,))) == ("float64", "float32")
-    assert verifier.dtypes_of(Case(relu, (X,), dtypes=("float16",))) == ("float16",)
 
 
 def test_residual_bytes_are_told():
