@@ -1,13 +1,15 @@
-"""Digits are counted against the formula in 120 digits."""
+"""Digits are counted against the formula in 120 digits, and no page loses one that autodiff keeps."""
 
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from backproplab import Case, full, normal
-from backproplab.bench.accuracy import worst_relative_errors
+from backproplab import Case, full, layers, networks, normal
+from backproplab.bench.accuracy import beyond_autodiff, gradients, worst_relative_errors
+from backproplab.case import function_name
 from backproplab.layers import affine
 from backproplab.layers.activations import relu, sigmoid
 
@@ -25,7 +27,7 @@ def test_kinks_are_left_out():
 
 
 def test_no_such_digits():
-    """A primitive that is not known in 120 digits: no figure, in place of a wrong one."""
+    """A primitive that is not known in 120 digits and has no error rule: no figure, in place of a wrong one."""
 
     @jax.custom_vjp
     def digamma(x):
@@ -53,3 +55,37 @@ def test_a_wrong_number_counts_as_wrong():
     hand, plain = worst_relative_errors([Case(square, (full(1.0, 3),))])
     assert hand == np.inf
     assert plain < 4e-7
+
+
+def test_digits_lost():
+    """A rule that is right in float64 and cancels in float32 is beyond what autodiff can be off by, at the case that shows it."""
+
+    @jax.custom_vjp
+    def root(x):
+        return jnp.sqrt(1 + x)
+
+    # 1 / (2 sqrt(1 + x)) as a difference of two roots
+    root.defvjp(lambda x: (root(x), x), lambda x, dy: (dy * (jnp.sqrt(1.0001 + x) - jnp.sqrt(0.9999 + x)) / 2e-4,))
+    assert beyond_autodiff(gradients(Case(root, (full(2.0, 3),)))) > 100
+    assert beyond_autodiff(gradients(Case(sigmoid, (full(30.0, 3),)))) <= 1
+
+
+def test_loops_are_known_in_float64():
+    """A scan cannot be had in 120 digits; float64 is enough to judge float32 by."""
+    case = next(case for case in layers.recurrence.CASES if case.fn is layers.recurrence.gru)
+    found = gradients(replace(case, reference=None))
+    assert np.mean([np.isfinite(e).mean() for e in found.exact]) > 0.8
+    assert beyond_autodiff(found) <= 1
+
+
+ROOMS = [room for room in (*vars(layers).values(), networks) if hasattr(room, "CASES")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__.split(".")[-1])
+def test_no_page_loses_digits(room):
+    """No entry of a gradient in float32 is further from the right one than rounding can put autodiff, at any case."""
+    found = {case: gradients(replace(case, reference=None)) for case in room.CASES}
+    beyond = {f"{function_name(c.fn)}: {c.name}": beyond_autodiff(g) for c, g in found.items() if g is not None}
+    assert {name: worst for name, worst in beyond.items() if worst > 1} == {}
+    assert beyond or room is layers.quantization  # there no page has one right gradient
