@@ -16,7 +16,7 @@ from backproplab.harness.diagnosis import diagnose, numbers_in_play
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.kinks import AT_ONCE, Kink, judge_kink
 from backproplab.harness.measured import measured
-from backproplab.harness.numerical import agrees_with_differences
+from backproplab.harness.numerical import agrees_with_differences, differences_refute
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.programs import analysis, evaluated, jitted
@@ -24,7 +24,7 @@ from backproplab.harness.strip import batches_by_itself, strip
 from backproplab.harness.suspects import suspects
 from backproplab.harness.verdict import Check
 
-FORMULA = ("value", "autodiff")  # how the names of the formula's checks begin
+FORMULA = ("value", "autodiff", "differences")  # how the names of the formula's checks begin
 
 # A bound above this share of the gradient decides nothing: about the formula, and about arithmetic of few digits.
 _FORMULA_RESOLVES = 1e-6
@@ -32,6 +32,7 @@ _ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
 _UNEVEN = 0.75  # a cotangent at a kink: exact in every dtype, and not its own square
 _MANY = 5_000  # numbers; of more, slopes are asked for in one direction after the other
+_NUMERICAL = "JAX cannot differentiate the function without its rule: finite differences judge it, which resolve less"
 _AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 
 
@@ -39,6 +40,8 @@ def formula_checks(p: Point, seed: int, notes: list[str], several: bool = True) 
     """Values and gradients as formulas, in float64 whatever the dtype of `p`, for several cotangents or one, entry by entry."""
     if p.case.by_design and p.case.reference is None:
         return
+    if p.pair.numerical and _NUMERICAL not in notes:
+        notes.append(_NUMERICAL)
     rounds = p.rounds(seed) if several else p.rounds(seed)[:1]
     checks = _compared(p, rounds, seed)
     if any(check.status != "pass" for check in checks[len(p.outputs) :]):
@@ -56,7 +59,8 @@ def checks_beside_kink(p: Point, seed: int) -> list[Check]:
 
 def _compared(p: Point, rounds: list, seed: int) -> list[Check]:
     """One check per output and per gradient."""
-    name = "autodiff" if p.wide else f"autodiff {p.dtype}"
+    oracle = "differences" if p.pair.numerical else "autodiff"
+    name = oracle if p.wide else f"{oracle} {p.dtype}"
     results = [(cotangents, p.formulas(cotangents)) for cotangents in rounds]
     exactly = functools.cache(lambda: _precise(p, rounds))
     names = ["value"] * len(p.outputs) + [name] * len(p.view.labels)
@@ -97,6 +101,8 @@ def arithmetic_checks(p: Point, seed: int) -> Iterator[Check]:
 
     Rounding must explain the difference, and must not take more digits than it takes from autodiff.
     """
+    if p.pair.numerical:  # which have judged it in the dtype
+        return
     rounds = p.rounds(seed)[:2]
     found = [p.arithmetic(cotangents) for cotangents in rounds]
     results = [(cotangents, differences) for cotangents, (differences, _) in zip(rounds, found)]
@@ -169,7 +175,8 @@ def _judged(
         else:
             differences, estimated = _measured(p, leaf, results, seed), True
         if any(d.wrong.any() for d in differences):
-            return _beyond(name, label, p, leaf, max(differences, key=_ratio), results[0][0], estimated)
+            worst = max(range(len(results)), key=lambda k: _ratio(differences[k]))
+            return _beyond(name, label, p, leaf, differences[worst], results[worst][0], estimated, exactly, seed)
         if not _decide(differences, limit) and not _none_wrong(finer):
             return _blind(name, label, p, max(d.resolves for d in differences))
     worst = max(differences, key=_ratio)
@@ -215,9 +222,12 @@ def _blind(name, label: str, p: Point, resolves: float) -> Check:
     return Check(name, "inconclusive", label, resolves=resolves, cause=cause, estimated=True)
 
 
-def _beyond(name, label, p, leaf, d, cotangents, estimated) -> Check:
+def _beyond(name, label, p, leaf, d, cotangents, estimated, formula, seed) -> Check:
     """A difference that the computed bound was too wide to judge, but a finer or a measured one does not explain."""
-    if not estimated or (p.pair.unknown and p.wide):
+    sure = not estimated or (p.pair.unknown and p.wide) or p.pair.numerical
+    if sure or (
+        formula and leaf >= len(p.outputs) and differences_refute(p, cotangents, leaf - len(p.outputs), d, seed)
+    ):
         return replace(_failed(name, label, p, leaf, d, cotangents), estimated=estimated)
     i = d.worst
     reason = "no error rule for " + ", ".join(sorted(p.pair.unknown)) if p.pair.unknown else "rounding could explain it"
@@ -281,7 +291,7 @@ def _context(p: Point, leaf: int, cotangents: list) -> dict:
 
 def _kink(p: Point, seed: int) -> Kink | None:
     """Whether the point lies on a kink, and what the rule chose there; all in float64 at exactly these numbers."""
-    if any(np.iscomplexobj(x) for x in p.view.diff):
+    if any(np.iscomplexobj(x) for x in p.view.diff) or p.pair.numerical:  # whose error bars count jumps of the slope
         return None
     diff = [np.asarray(x, np.float64) for x in p.view.diff]
     oracle = strip(p.view.call(p.case.reference or p.case.fn))

@@ -9,6 +9,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 
+from backproplab.harness.compare import Difference
 from backproplab.harness.inside import judged
 from backproplab.harness.neighbours import neighbours
 from backproplab.harness.numerical import contradiction
@@ -20,6 +21,7 @@ from backproplab.harness.verdict import Check
 from backproplab.harness.view import view
 
 _LARGE = 50_000  # numbers; above, other points cost more than they are likely to show
+_MANY_DIFFERENCES = 300  # the same, where the oracle differentiates by one after the other
 _FAR = 1e-6  # of the largest entry: more than float64 takes from a formula that does not cancel
 _AGREE = 1e-12  # a relative difference per entry that no bound could call wrong
 
@@ -33,12 +35,21 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
     """
     if p.case.by_design and p.case.reference is None:
         return
+    if p.pair.numerical and _size(p.args) > _MANY_DIFFERENCES:
+        notes.append("no other points and shapes were tried: finite differences would take too long")
+        return
     if _size(p.args) > _LARGE:
         notes.append(f"no other points and shapes were tried: the arguments hold more than {_LARGE:,} numbers")
         return
     for n in neighbours(p, seed):
+        if n.far and p.pair.numerical:  # what JAX cannot differentiate iterates, perhaps, and need not converge there
+            continue
         at = p.moved(n.diff, n.rest)
         doubt = _doubt(at, seed)
+        if (
+            doubt and n.far and _same_values(at, p, seed)
+        ):  # what has no effect need not be a number that can be computed with
+            continue
         if doubt and (failed := _failing(at, seed, "other points", n.words)):
             notes += _reproduced(at, failed, seed)
             yield failed
@@ -53,7 +64,8 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
 
 def other_shapes(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     """The formula at every other set of sizes that the function takes. A rule that raises there is told in a note."""
-    if (p.case.by_design and p.case.reference is None) or _size(p.args) > _LARGE:
+    most = _MANY_DIFFERENCES if p.pair.numerical else _LARGE
+    if (p.case.by_design and p.case.reference is None) or _size(p.args) > most:
         return
     for words, args in resized(p.case, p.args, seed):
         case = replace(p.case, args=args, expect=None, residual_bytes=None)
@@ -89,9 +101,35 @@ def _accepts(case, args, p: Point) -> bool:
 
 
 def _failing(p: Point, seed: int, name: str, words: str) -> Check | None:
-    """The first failing check of the whole judgement at `p`, if any fails."""
+    """The first failing check of the whole judgement at `p`, if any fails and it is no matter of taste."""
     failed = next((check for check in judged(p, seed, []) if check.status == "fail"), None)
-    return failed and replace(failed, name=name, cause=f"{words}: {failed.cause}")
+    if failed is None or _of_the_reference(p, failed) or _at_infinity(p, failed, seed):
+        return None
+    return replace(failed, name=name, cause=f"{words}: {failed.cause}")
+
+
+def _of_the_reference(p: Point, failed: Check) -> bool:
+    """Whether the value is the function's own and the reference has another: it was not written with such points in mind."""
+    if p.case.reference is None or failed.argument is not None:
+        return False
+    with jax.enable_x64(p.wide):
+        own = p.view.call(p.case.fn)(p.view.diff, p.view.rest)
+    inputs = p.inputs(p.cotangents("zeros", 0))
+    return all(np.allclose(y, z, _FAR, 0, equal_nan=True) for y, z in zip(own, p.pair.rule(inputs)))
+
+
+def _at_infinity(p: Point, failed: Check, seed: int) -> bool:
+    """Whether the gradient differs at infinite entries alone: the slope there is a matter of taste, unless it is no number."""
+    if failed.argument not in p.view.labels or all(np.isfinite(x).all() for x in p.view.diff):
+        return False
+    leaf = p.view.labels.index(failed.argument)
+    found = [p.formulas(cotangents)[len(p.outputs) + leaf] for cotangents in p.rounds(seed)]
+    return not any(_far(p.view.diff[leaf], d).any() for d in found)
+
+
+def _far(x: np.ndarray, d: Difference) -> np.ndarray:
+    """Entries that differ by more than rounding, or by much, since a bound so wide must not hide it: many digits decide."""
+    return (d.wrong | (d.error > _FAR * d.scale)) & (np.isfinite(x) | ~np.isfinite(d.got))
 
 
 def _reproduced(p: Point, failed: Check, seed: int) -> list[str]:
@@ -113,14 +151,14 @@ def _doubt(p: Point, seed: int) -> bool | None:
     return _apart(p, cotangents)
 
 
+def _same_values(p: Point, other: Point, seed: int) -> bool:
+    values = [q.pair.oracle(q.inputs(q.cotangents("random", seed)))[: len(q.outputs)] for q in (p, other)]
+    return all(np.array_equal(a, b) for a, b in zip(*values))
+
+
 def _apart(p: Point, cotangents: list[np.ndarray]) -> bool | None:
     """The same by the analyses of their rounding, which compile nothing where a program is small."""
     found, count = p.formulas(cotangents), len(p.outputs)
     if not all(np.isfinite(value.exact).all() for value in found[:count]):
         return None
-    for x, d in zip(p.view.diff, found[count:]):
-        far = d.wrong | (d.error > _FAR * d.scale)  # a bound so wide must not hide it: many digits decide
-        # the slope at an infinite entry is a matter of taste, unless it is no number
-        if np.any(far & (np.isfinite(x) | ~np.isfinite(d.got))):
-            return True
-    return False
+    return any(_far(x, d).any() for x, d in zip(p.view.diff, found[count:]))

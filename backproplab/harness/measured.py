@@ -4,6 +4,7 @@ import ml_dtypes
 import numpy as np
 
 from backproplab.harness.compare import Difference
+from backproplab.harness.error_rules import lifted
 from backproplab.harness.point import Point
 from backproplab.harness.view import is_inexact
 
@@ -28,11 +29,13 @@ def measured(p: Point, cotangents: list[np.ndarray], differences: list[Differenc
             after = _floats(run(moved))
             spread = [np.maximum(s, np.nan_to_num(np.abs(a - b), nan=np.inf)) for s, a, b in zip(spread, after, before)]
     unit = float(ml_dtypes.finfo(p.dtype).eps) / 2
+    estimates = p.pair.analyse_oracle(inputs, lifted())[1] if p.pair.numerical else [0.0] * len(differences)
     return [
         d._replace(
-            bound=_SAFETY * (s + 0.05 * s.max(initial=0.0) + np.abs(o - d.exact) * (not p.wide) + 4 * unit * d.scale)
+            bound=estimate
+            + _SAFETY * (s + 0.05 * s.max(initial=0.0) + np.abs(o - d.exact) * (not p.wide) + 4 * unit * d.scale)
         )
-        for d, s, o in zip(differences, spread, at_point[1])
+        for d, s, o, estimate in zip(differences, spread, at_point[1], estimates)
     ]
 
 

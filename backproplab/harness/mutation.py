@@ -302,7 +302,9 @@ def _trials(cases: Sequence[Case], seed: int) -> list[_Trial]:
     device = jax.devices()[0]
     points = [point(case, seed, (case.dtypes or ("float64",))[0], device, matmul_roundoff(device)) for case in cases]
     rules = [rule_of(p) for p in points]
-    numbers = set().union(*[literals(r.forward) | literals(p.pair.jaxprs[1]) for p, r in zip(points, rules)])
+    numbers = set().union(
+        *[literals(r.forward).union(*map(literals, p.pair.jaxprs[1:])) for p, r in zip(points, rules)]
+    )
     size = lambda p: sum(np.size(x) for x in p.view.diff)
     return sorted((_Trial(p, r, numbers, seed) for p, r in zip(points, rules)), key=lambda trial: size(trial.p))
 

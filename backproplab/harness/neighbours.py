@@ -13,16 +13,21 @@ import numpy as np
 from backproplab.harness.point import Point
 from backproplab.harness.view import view
 
+_FAR = "times 1000"
 _ALONE = 4  # arguments that are also moved one by one
 
 
 class Neighbour(NamedTuple):
-    """What `View` holds of the arguments at the other point, how it was made, and whether exact zeros were put in."""
+    """What `View` holds of the arguments at the other point, and how it was made.
+
+    zeros: whether exact zeros were put in. far: whether an entry is a thousand times as large, or infinite.
+    """
 
     words: str
     diff: list
     rest: list
     zeros: bool = False
+    far: bool = False
 
 
 def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
@@ -33,13 +38,13 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
     for words, move in _moves(seed):
         moved = [_within(x, move(i, x), domain) for i, (x, domain) in enumerate(zip(diff, domains))]
         if any(m is not x for m, x in zip(moved, diff)):
-            yield Neighbour(f"with {_listed(names)} {words}", moved, rest, zeros="zero" in words)
+            yield Neighbour(f"with {_listed(names)} {words}", moved, rest, "zero" in words, _FAR in words)
     for words, move in _lonely_moves(seed) if len(diff) > 1 else ():
         for i, (x, domain) in enumerate(zip(diff[:_ALONE], domains)):
             if (m := _within(x, move(i, x), domain)) is not x:
-                yield Neighbour(f"with {names[i]} {words}", [*diff[:i], m, *diff[i + 1 :]], rest)
+                yield Neighbour(f"with {names[i]} {words}", [*diff[:i], m, *diff[i + 1 :]], rest, far=_FAR in words)
     for words, i, m in _infinite(diff, domains, seed):
-        yield Neighbour(f"with {words} of {names[i]}", [*diff[:i], m, *diff[i + 1 :]], rest)
+        yield Neighbour(f"with {words} of {names[i]}", [*diff[:i], m, *diff[i + 1 :]], rest, far=True)
     for words, change in _discrete_moves():
         changed = [change(r) for r in rest]
         if any(c is not r for c, r in zip(changed, rest)):

@@ -41,7 +41,8 @@ class Pair:
 
     analyse_rule, analyse_oracle: from inputs and a machine to values and errors, both float64.
     unknown: names of primitives without an error rule; fills with the first analysis.
-    jaxprs: of the rule and of the oracle.
+    jaxprs: of the rule and of the oracle, or of the rule alone: then the oracle's gradients are finite differences, of
+    which the errors are estimates, and the rule's rounding is not analysed.
     """
 
     rule: Callable[[list], list]
@@ -49,14 +50,31 @@ class Pair:
     analyse_rule: Analysis
     analyse_oracle: Analysis
     unknown: set[str]
-    jaxprs: tuple[ClosedJaxpr, ClosedJaxpr]
+    jaxprs: tuple[ClosedJaxpr, ...]
+
+    @property
+    def numerical(self) -> bool:
+        """Whether finite differences are the oracle."""
+        return len(self.jaxprs) == 1
 
 
-def pair(rule: Callable, oracle: Callable, inputs: Sequence[Any], wide: bool, device: Any) -> Pair:
-    """Traces both functions at the types of `inputs` (x64 iff `wide`); the rule is to run on `device`, all else on the CPU."""
+def pair(
+    rule: Callable, oracle: Callable, inputs: Sequence[Any], wide: bool, device: Any, otherwise: Callable | None = None
+) -> Pair:
+    """Traces both functions at the types of `inputs` (x64 iff `wide`); the rule is to run on `device`, all else on the CPU.
+
+    otherwise: makes a function from inputs to the oracle's outputs and their errors, for an oracle that JAX cannot trace.
+    """
     with jax.enable_x64(wide):
         shapes = [jax.ShapeDtypeStruct(np.shape(x), x.dtype) for x in inputs]
-        jaxprs = jax.make_jaxpr(rule)(shapes), jax.make_jaxpr(oracle)(shapes)
+        by_hand = jax.make_jaxpr(rule)(shapes)
+        try:
+            jaxprs = by_hand, jax.make_jaxpr(oracle)(shapes)
+        except Exception:
+            if otherwise is None:
+                raise
+            run = _on(device, wide, jitted(_listed(by_hand), _entries(by_hand), device))
+            return _beside_differences(run, otherwise(), by_hand)
     unknown: set[str] = set()
     analyse_rule, analyse_oracle = (analysis(jaxpr, unknown) for jaxpr in jaxprs)
     devices = device, jax.devices("cpu")[0]
@@ -64,6 +82,25 @@ def pair(rule: Callable, oracle: Callable, inputs: Sequence[Any], wide: bool, de
         _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr), at)) for jaxpr, at in zip(jaxprs, devices)
     )
     return Pair(run_rule, run_oracle, analyse_rule, analyse_oracle, unknown, jaxprs)
+
+
+def _beside_differences(rule: Callable, gradients: Callable, jaxpr: ClosedJaxpr) -> Pair:
+    """The pair of a rule and of finite differences: no error of the rule is known."""
+    remembered: dict[Any, tuple] = {}
+
+    def differences(inputs, machine=None):
+        key = tuple(map(_content, inputs))
+        if key not in remembered:
+            while len(remembered) >= _REMEMBERED:
+                del remembered[next(iter(remembered))]
+            remembered[key] = gradients(inputs)
+        return remembered[key]
+
+    def analyse_rule(inputs, machine=None):
+        values = [np.asarray(y, np.complex128 if np.iscomplexobj(y) else np.float64) for y in rule(inputs)]
+        return values, [np.full(np.shape(y), np.inf) for y in values]
+
+    return Pair(rule, lambda inputs: differences(inputs)[0], analyse_rule, differences, set(), (jaxpr,))
 
 
 def jitted(fn: Callable, entries: int, device: Any) -> Callable:
@@ -103,7 +140,7 @@ def hurried(entries: int, device: Any) -> Iterator[None]:
 def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     """The running error analysis of one program, which remembers its last results: several checks ask for the same."""
     interpret = bounded(jaxpr, unknown)
-    others = _float_types(jaxpr) - {"float64"}  # without any, a program is the same to every machine
+    others = float_types(jaxpr) - {"float64"}  # without any, a program is the same to every machine
     entries = _entries(jaxpr)
     work = _EQUATION * sum(len(eqn.outvars) for eqn in jaxpr.jaxpr.eqns) + entries
     cpu = jax.devices("cpu")[0]
@@ -169,14 +206,14 @@ def _listed(jaxpr: ClosedJaxpr) -> Callable[[list], list]:
     return lambda inputs: jaxpr_as_fun(jaxpr)(*inputs)
 
 
-def _float_types(node: Any) -> set[str]:
+def float_types(node: Any) -> set[str]:
     """Names of the floating and complex types in a jaxpr, at any depth."""
     if isinstance(node, ClosedJaxpr | Jaxpr):
         jaxpr = node.jaxpr if isinstance(node, ClosedJaxpr) else node
         avals: list[Any] = [v.aval for eqn in jaxpr.eqns for v in (*eqn.invars, *eqn.outvars)]
         own = {str(a.dtype) for a in avals if is_inexact(a)} - {"complex128"}
-        return own.union(*(_float_types(value) for eqn in jaxpr.eqns for value in eqn.params.values()))
-    return set().union(*map(_float_types, node)) if type(node) in (tuple, list) else set()
+        return own.union(*(float_types(value) for eqn in jaxpr.eqns for value in eqn.params.values()))
+    return set().union(*map(float_types, node)) if type(node) in (tuple, list) else set()
 
 
 def _content(x):

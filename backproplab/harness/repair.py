@@ -50,7 +50,7 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool
     if output is None:
         return None
     failing = _Witness(p, rule, p.cotangents("random", seed))
-    numbers = literals(rule.forward) | literals(p.pair.jaxprs[1])
+    numbers = literals(rule.forward) | set().union(*map(literals, p.pair.jaxprs[1:]))
     witnesses: list[_Witness] = []
     partial = None
     everywhere = edits(rule.backward, REPAIRS, numbers, output)

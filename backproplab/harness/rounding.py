@@ -67,10 +67,12 @@ def body_of(eqn: Any) -> ClosedJaxpr | Jaxpr | None:
 
 
 class _Step(NamedTuple):
-    """An equation, what computes its bounds, the program that it just runs (if it does), and what no later one reads."""
+    """An equation, what computes its bounds, from which variables, the program that it just runs (if it does), and what
+    no later one reads."""
 
     eqn: Any
     rule: Callable
+    reads: tuple
     body: ClosedJaxpr | Jaxpr | None
     dead: tuple
 
@@ -87,18 +89,27 @@ def _steps(jaxpr: Jaxpr) -> tuple[_Step, ...]:
 
 
 def _read_once(jaxpr: Jaxpr) -> tuple[_Step, ...]:
-    variables = [{v for v in eqn.invars if not isinstance(v, Literal)} for eqn in jaxpr.eqns]
+    made_by = {v: eqn for eqn in jaxpr.eqns for v in eqn.outvars}
+    steps = [_rule_and_reads(eqn, made_by) for eqn in jaxpr.eqns]
+    variables = [{v for v in reads if not isinstance(v, Literal)} for _, reads in steps]
     last_use = {v: i for i, read in enumerate(variables) for v in read}
     kept = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
     return tuple(
         _Step(
             eqn,
-            error_rules.rule_for(eqn) or error_rules.unbounded,
+            rule,
+            reads,
             body_of(eqn),
             tuple(v for v in read if last_use[v] == i and v not in kept),
         )
-        for i, (eqn, read) in enumerate(zip(jaxpr.eqns, variables))
+        for i, (eqn, (rule, reads), read) in enumerate(zip(jaxpr.eqns, steps, variables))
     )
+
+
+def _rule_and_reads(eqn: Any, made_by: dict) -> tuple[Callable, tuple]:
+    """What computes an equation's bounds, and from which variables: its own, and for some comparisons others besides."""
+    compared = error_rules.own_extreme(eqn, made_by)
+    return compared or (error_rules.rule_for(eqn) or error_rules.unbounded, tuple(eqn.invars))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -159,7 +170,7 @@ class _Interpreter:
         env: dict[Any, Bounded] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
         read = lambda v: self.constant(v.val, v.aval) if isinstance(v, Literal) else env[v]
         for step in _steps(jaxpr):
-            env.update(zip(step.eqn.outvars, self.step(step, [read(v) for v in step.eqn.invars])))
+            env.update(zip(step.eqn.outvars, self.step(step, [read(v) for v in step.reads])))
             for v in step.dead:
                 del env[v]
         return [read(v) for v in jaxpr.outvars]

@@ -80,11 +80,12 @@ from backproplab.harness.error_rules.machine import (
 )
 from backproplab.harness.error_rules.matrices import cholesky, eigh, lu, svd, triangular_solve
 from backproplab.harness.error_rules.outcomes import BRANCHING, outcome
+from backproplab.harness.error_rules.own_extremes import own_extreme
 from backproplab.harness.error_rules.units import STEPS, UNITS
 from backproplab.harness.primitives import name_of
 
 __all__ = ["BRANCHING", "RULES", "UNBOUNDED", "Bounded", "Machine", "error_array", "executed", "is_complex", "is_float", "is_inexact",
-           "lifted", "natively", "outcome", "rule_for", "storage_roundoff", "unbounded", "widest"]  # fmt: skip
+           "lifted", "natively", "outcome", "own_extreme", "rule_for", "storage_roundoff", "unbounded", "widest"]  # fmt: skip
 
 _GENTLE = ("sin", "cos", "bessel_i0e", "bessel_i1e")
 _MOVING = ("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p", "stop_gradient",

@@ -17,9 +17,14 @@ def compare(eqn, inputs, machine):
         return [Bounded(out, None)]
     if not is_inexact(eqn.invars[0].aval):
         return [Bounded(out, doubt(xp, reach))]
+    return [Bounded(out, within_reach(x, y, reach, xp))]
+
+
+def within_reach(x: Bounded, y: Bounded, reach, xp):
+    """inf where two numbers may be in another order than their values, 0 elsewhere."""
     # two that are infinite for certain are equal, though their difference is no number
     sure = (x.value == y.value) & xp.isinf(x.value) & xp.isfinite(reach)
-    return [Bounded(out, xp.where(~(xp.abs(x.value - y.value) > reach) & (reach > 0) & ~sure, xp.inf, 0.0))]
+    return xp.where(~(xp.abs(x.value - y.value) > reach) & (reach > 0) & ~sure, xp.inf, 0.0)
 
 
 def logical(eqn, inputs, machine):
@@ -83,7 +88,7 @@ def select_n(eqn, inputs, machine):
     return [Bounded(out, xp.where(unsure, xp.max(xp.stack(far), 0), error))]
 
 
-def _reachable(eqn, x: Bounded, xp):
+def reachable_extreme(eqn, x: Bounded, xp):
     """Which entries could be the extreme one along the axes, and the largest error among those."""
     axes = tuple(eqn.params["axes"])
     sign = 1.0 if eqn.primitive.name in ("reduce_max", "argmax") else -1.0
@@ -99,7 +104,7 @@ def reduce_max(eqn, inputs, machine):
         return [Bounded(out, None)]
     if not is_float(out):
         return [Bounded(out, doubt_anywhere(np.shape(out), machine.xp, x.error))]
-    return [Bounded(out, _reachable(eqn, x, machine.xp)[1])]
+    return [Bounded(out, reachable_extreme(eqn, x, machine.xp)[1])]
 
 
 def argmax(eqn, inputs, machine):
@@ -110,7 +115,7 @@ def argmax(eqn, inputs, machine):
         return [Bounded(out, None)]
     if not is_float(eqn.invars[0].aval):
         return [Bounded(out, doubt_anywhere(np.shape(out), xp, x.error))]
-    reachable, error = _reachable(eqn, x, xp)
+    reachable, error = reachable_extreme(eqn, x, xp)
     unsure = (xp.sum(reachable, tuple(eqn.params["axes"])) > 1) & (error > 0)
     return [Bounded(out, xp.where(unsure, xp.inf, 0.0))]
 
