@@ -28,10 +28,12 @@ class QRResult(NamedTuple):
 def qr(a):
     """a (..., m, n), real -> Q (..., m, k), of orthonormal columns, and R (..., k, n), upper triangular, k = min(m, n).
 
-    `jnp.linalg.qr(a)`, that is mode "reduced". The signs are LAPACK's: the diagonal of R may be negative. Of a wide a the
-    first m columns alone fix Q. If the first k columns are not independent the factors have no derivative: a 0 on the
-    diagonal of R gives infinities or NaN, and a mere rounding there a gradient as large as one over it. Computed in float32
-    or wider. Raises ValueError if a is not a matrix, TypeError for complex numbers.
+    `jnp.linalg.qr(a)`, that is mode "reduced". The signs are LAPACK's: the diagonal of R may be negative. They change where
+    an entry on the diagonal goes through 0 in the course of the elimination, and at a column that is 0 below it, as in a
+    triangular a; the gradient is for signs that stay, and a loss should not depend on them. Of a wide a the first m columns
+    fix Q. If the first k columns are not independent the factors have no derivative: a 0 on the diagonal of R gives
+    infinities or NaN, and a mere rounding there a gradient as large as one over it. Computed in float32 or wider. Raises
+    ValueError if a is not a matrix, TypeError for complex numbers.
     """
     if a.ndim < 2:
         raise ValueError(f"qr takes matrices (..., m, n), not {a.shape}")
