@@ -13,12 +13,16 @@ from backproplab.layers.linear_algebra import (
     eigh,
     inv,
     logdet,
+    lstsq,
     nuclear_norm,
+    pinv,
+    qr,
     slogdet,
     solve,
     solve_triangular,
     spectral_norm_value,
     svd,
+    tridiagonal_solve,
 )
 
 N = 4
@@ -89,6 +93,103 @@ def test_cho_solve_is_jaxs():
         assert_same(lambda c, b, k=lower: cho_solve((c, k), b), lambda c, b, k=lower: jsp.cho_solve((c, k), b), c, b)
 
 
+def _diagonals(*batch):
+    return _draw(*batch, N, seed=1), _draw(*batch, N, seed=2) + 4, _draw(*batch, N, seed=3)
+
+
+def _slope(f):
+    """A gradient of f, as a function: its own gradient is a second derivative."""
+    return lambda *args: jax.grad(lambda *args: sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(f(*args))))(*args)
+
+
+def test_tridiagonal_solve_is_jaxs():
+    """One system and two at once, and second derivatives."""
+    theirs = jax.lax.linalg.tridiagonal_solve
+    assert_same(tridiagonal_solve, theirs, *_diagonals(2), _draw(2, N, 3))
+    assert_same(_slope(tridiagonal_solve), _slope(theirs), *_diagonals(), _draw(N, 3))
+
+
+def test_outside_of_a_tridiagonal_matrix_nothing_is_read():
+    """NaN there changes nothing and has no gradient; the matrix is the one that `solve` would be given."""
+    dl, d, du = _diagonals()
+    b = _draw(N, 2)
+    dl[0] = du[-1] = np.nan
+    x, ddl, dd, ddu, db = _gradients(tridiagonal_solve, dl, d, du, b)
+    y, da, dc = _gradients(solve, np.diag(d) + np.diag(dl[1:], -1) + np.diag(du[:-1], 1), b)
+    for one, other in ((x, y), (ddl[1:], np.diag(da, -1)), (dd, np.diag(da)), (ddu[:-1], np.diag(da, 1)), (db, dc)):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert ddl[0] == ddu[-1] == 0
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (2, 3, 3)], ids=str)
+def test_pinv_lstsq_and_qr_are_jaxs(shape):
+    """Tall, wide and two square ones at once; and second derivatives."""
+    a = _draw(*shape)
+    assert_same(pinv, jnp.linalg.pinv, a)
+    assert_same(qr, jnp.linalg.qr, a)
+    if len(shape) == 2:
+        assert_same(_slope(pinv), _slope(jnp.linalg.pinv), a)
+        assert_same(_slope(qr), _slope(jnp.linalg.qr), a)
+        theirs = lambda a, b: jnp.linalg.lstsq(a, b)[0]
+        assert_same(lstsq, theirs, a, _draw(shape[0]))
+        assert_same(lstsq, theirs, a, _draw(shape[0], 2))
+        assert_same(_slope(lstsq), _slope(theirs), a, _draw(shape[0], 2))
+
+
+def test_lstsq_broadcasts():
+    """One matrix for many right sides, and one vector for many matrices: as pinv times b."""
+    for a, b in ((_draw(5, 3), _draw(2, 5, 2)), (_draw(2, 3, 5), _draw(3))):
+        theirs = lambda a, b: (jnp.linalg.pinv(a) @ (b[:, None] if b.ndim == 1 else b)).reshape(lstsq(a, b).shape)
+        assert_same(lstsq, theirs, a, b)
+
+
+def test_lstsq_of_orthonormal_columns():
+    """The singular values are equal, and JAX's gradient, which goes through their vectors, is NaN: this is a^T b."""
+    a, b = np.eye(4, 3), _draw(4)
+    _, da, db = _gradients(lstsq, a, b)
+    with jax.enable_x64(True):
+        assert np.isnan(grad(lambda a: jnp.linalg.lstsq(a, b)[0].sum())(a)).all()
+    l = a @ np.cos(np.arange(3))
+    np.testing.assert_allclose(db, l, rtol=1e-14)
+    np.testing.assert_allclose(da, np.outer(b - a @ a.T @ b, np.cos(np.arange(3))) - np.outer(l, a.T @ b), atol=1e-14)
+
+
+@pytest.mark.parametrize("rtol", [None, 0.1])
+def test_pinv_of_a_matrix_of_lower_rank(rtol):
+    """Along a b with factors that move, its gradient is that of b^+ a^+, which needs full rank alone."""
+    a, b = _draw(5, 2), _draw(2, 4)
+    assert_same(lambda a, b: pinv(a @ b, rtol), lambda a, b: jnp.linalg.pinv(b) @ jnp.linalg.pinv(a), a, b)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4)], ids=str)
+def test_pinv_with_a_singular_value_cut_off(shape):
+    """Against a difference of values; JAX's gradient is off in the third digit."""
+    u, _, vt = np.linalg.svd(_draw(*shape), full_matrices=False)
+    s = np.array([3.0, 2.0, 0.5, 0.25])[: min(shape)]
+    a, move = u * s @ vt, _draw(*shape, seed=1)
+    weigh = lambda f: lambda a: jnp.sum(jnp.cos(jnp.arange(a.size)).reshape(a.mT.shape) * f(a, rtol=0.3))
+    with jax.enable_x64(True):
+        values = [weigh(pinv)(jnp.asarray(a + h * move)) for h in (1e-5, -1e-5)]
+        slope = (values[0] - values[1]) / 2e-5
+        np.testing.assert_allclose(np.vdot(grad(weigh(pinv))(a), move), slope, rtol=1e-7)
+        assert abs(np.vdot(grad(weigh(jnp.linalg.pinv))(a), move) / slope - 1) > 1e-4
+
+
+@pytest.mark.parametrize("rtol", [None, 0.1])
+def test_pinv_of_an_infinity_comes_to_an_end(rtol):
+    """In LAPACK the singular values of this matrix never do. The matrix beside it is not touched."""
+    bad = np.array([[-0.8, 0.2, 2.6], [-1.4, 1.1, -1.1], [-np.inf, -0.7, 1.1]])
+    good = np.diag([1.0, 2.0, 4.0])
+    y = pinv(jnp.asarray([bad, good], jnp.float32), rtol)
+    assert np.isnan(y[0]).all()
+    np.testing.assert_allclose(y[1], np.diag([1, 0.5, 0.25]), rtol=1e-6)
+
+
+def test_dependent_columns_are_not_hidden():
+    """QR of a matrix whose first column is 0: the gradient is not finite."""
+    assert not np.isfinite(_gradients(qr, np.array([[0.0, 1.0], [0.0, 2.0]]))[-1]).all()
+
+
 @pytest.mark.slow
 def test_the_others_are_jaxs():
     """inv, slogdet, det, eigh, svd and cholesky by the names that they have in jnp.linalg, on two matrices at once."""
@@ -119,6 +220,7 @@ def test_results_have_names():
     assert eigh(a)._fields == jnp.linalg.eigh(a)._fields
     assert slogdet(a)._fields == jnp.linalg.slogdet(a)._fields
     assert svd(a)._fields == jnp.linalg.svd(a)._fields
+    assert qr(a)._fields == jnp.linalg.qr(a)._fields
 
 
 READERS = {
@@ -217,6 +319,13 @@ def test_what_does_not_fit_is_named():
     for f in (solve, solve_triangular, lambda a, b: cho_solve((a, False), b)):
         with pytest.raises(ValueError, match="takes a"):
             f(a, np.ones(2, np.float32))
+    for f in (pinv, qr):
+        with pytest.raises(ValueError, match=f"{f.__name__} takes matrices"):
+            f(np.ones(3, np.float32))
+    with pytest.raises(ValueError, match="lstsq takes a"):
+        lstsq(tall, np.ones(2, np.float32))
+    with pytest.raises(ValueError, match="tridiagonal_solve takes diagonals"):
+        tridiagonal_solve(*np.ones((3, 3), np.float32), np.ones(3, np.float32))
     with pytest.raises(ValueError, match="without a derivative"):
         svd(tall, full_matrices=True)
     with pytest.raises(TypeError, match="real numbers"):

@@ -78,7 +78,7 @@ from backproplab.harness.error_rules.machine import (
     storage_roundoff,
     widest,
 )
-from backproplab.harness.error_rules.matrices import cholesky, eigh, lu, svd, triangular_solve
+from backproplab.harness.error_rules.matrices import cholesky, eigh, lu, svd, triangular_solve, without_bound
 from backproplab.harness.error_rules.outcomes import BRANCHING, outcome
 from backproplab.harness.error_rules.own_extremes import own_extreme
 from backproplab.harness.error_rules.units import STEPS, UNITS
@@ -112,6 +112,7 @@ RULES: dict[str, Callable] = {
     "reduce_window_max": window_extreme, "reduce_window_min": window_extreme,
     "select_and_scatter_add": select_and_scatter_add, "select_and_gather_add": select_and_gather_add,
     "triangular_solve": triangular_solve, "cholesky": cholesky, "lu": lu, "eigh": eigh, "svd": svd,
+    **dict.fromkeys(("qr", "tridiagonal_solve"), without_bound),
     "iota": iota, **dict.fromkeys(_MOVING, moved),
 }  # fmt: skip
 

@@ -13,8 +13,14 @@ from backproplab.layers.linear_algebra.inv import CASES as inv_cases
 from backproplab.layers.linear_algebra.inv import inv as inv
 from backproplab.layers.linear_algebra.logdet import CASES as logdet_cases
 from backproplab.layers.linear_algebra.logdet import logdet as logdet
+from backproplab.layers.linear_algebra.lstsq import CASES as lstsq_cases
+from backproplab.layers.linear_algebra.lstsq import lstsq as lstsq
 from backproplab.layers.linear_algebra.nuclear_norm import CASES as nuclear_norm_cases
 from backproplab.layers.linear_algebra.nuclear_norm import nuclear_norm as nuclear_norm
+from backproplab.layers.linear_algebra.pinv import CASES as pinv_cases
+from backproplab.layers.linear_algebra.pinv import pinv as pinv
+from backproplab.layers.linear_algebra.qr import CASES as qr_cases
+from backproplab.layers.linear_algebra.qr import qr as qr
 from backproplab.layers.linear_algebra.slogdet import CASES as slogdet_cases
 from backproplab.layers.linear_algebra.slogdet import slogdet as slogdet
 from backproplab.layers.linear_algebra.solve import CASES as solve_cases
@@ -25,6 +31,8 @@ from backproplab.layers.linear_algebra.spectral_norm_value import CASES as spect
 from backproplab.layers.linear_algebra.spectral_norm_value import spectral_norm_value as spectral_norm_value
 from backproplab.layers.linear_algebra.svd import CASES as svd_cases
 from backproplab.layers.linear_algebra.svd import svd as svd
+from backproplab.layers.linear_algebra.tridiagonal_solve import CASES as tridiagonal_solve_cases
+from backproplab.layers.linear_algebra.tridiagonal_solve import tridiagonal_solve as tridiagonal_solve
 
 CASES = (
     *cholesky_cases,
@@ -33,10 +41,14 @@ CASES = (
     *eigh_cases,
     *inv_cases,
     *logdet_cases,
+    *lstsq_cases,
     *nuclear_norm_cases,
+    *pinv_cases,
+    *qr_cases,
     *slogdet_cases,
     *solve_cases,
     *solve_triangular_cases,
     *spectral_norm_value_cases,
     *svd_cases,
+    *tridiagonal_solve_cases,
 )
