@@ -139,30 +139,47 @@ def hurried(entries: int, device: Any) -> Iterator[None]:
 
 def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     """The running error analysis of one program, which remembers its last results: several checks ask for the same."""
-    interpret = bounded(jaxpr, unknown)
+    analyse_anew = run_analysis(jaxpr, unknown)
     others = float_types(jaxpr) - {"float64"}  # without any, a program is the same to every machine
-    entries = _entries(jaxpr)
-    work = _EQUATION * sum(len(eqn.outvars) for eqn in jaxpr.jaxpr.eqns) + entries
-    cpu = jax.devices("cpu")[0]
-    compiled = jitted(lambda inputs, machine: interpret(inputs, machine._replace(xp=jnp))[:2], entries, cpu)
     remembered: dict[Any, tuple] = {}
+
+    def analyse(inputs, machine):
+        key = (repr(machine._replace(xp=None) if others else machine.float64), *map(_content, inputs))
+        if key not in remembered:
+            while len(remembered) >= _REMEMBERED:
+                del remembered[next(iter(remembered))]
+            remembered[key] = analyse_anew(inputs, machine)[:2]
+        return remembered[key]
+
+    return analyse
+
+
+def run_analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Callable[[list, Machine], Any]:
+    """`rounding.bounded`, from inputs of any precision; compiled once that pays."""
+    interpret = bounded(jaxpr, unknown)
+    entries, work = _entries(jaxpr), _work(jaxpr)
+    cpu = jax.devices("cpu")[0]
+    compiled = jitted(lambda inputs, machine: interpret(inputs, machine._replace(xp=jnp)), entries, cpu)
     calls = 0
 
     def analyse(inputs, machine):
         nonlocal calls
-        key = (repr(machine._replace(xp=None) if others else machine.float64), *map(_content, inputs))
-        if key not in remembered:
-            calls += 1
-            while len(remembered) >= _REMEMBERED:
-                del remembered[next(iter(remembered))]
-            with jax.enable_x64(True), jax.default_device(cpu):
-                if calls * work <= _INTERPRETED:
-                    remembered[key] = interpret(_float64(inputs), machine)[:2]
-                else:
-                    remembered[key] = jax.tree.map(np.asarray, compiled(_float64(inputs), machine._replace(xp=None)))
-        return remembered[key]
+        calls += 1
+        with jax.enable_x64(True), jax.default_device(cpu):
+            if calls * work <= _INTERPRETED:
+                return interpret(_float64(inputs), machine)
+            return jax.tree.map(np.asarray, compiled(_float64(inputs), machine._replace(xp=None)))
 
     return analyse
+
+
+def _work(node: Any) -> int:
+    """Of interpreting a jaxpr, or what holds some: a loop of known length counts as often as it is gone through."""
+    if isinstance(node, ClosedJaxpr | Jaxpr):
+        equations: list[Any] = (node.jaxpr if isinstance(node, ClosedJaxpr) else node).eqns
+        return sum(_EQUATION * len(e.outvars) + sum(math.prod(v.aval.shape) for v in e.outvars)
+                   + e.params.get("length", 1) * _work([*e.params.values()]) for e in equations)  # fmt: skip
+    return sum(map(_work, node)) if type(node) in (tuple, list) else 0
 
 
 def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
