@@ -16,11 +16,13 @@ from backproplab.harness.compare import largest
 
 AT_ONCE = 60  # directions
 _ROWS, _FEW_ROWS = 64, 4
-_DIRECTIONS = 12
+_DIRECTIONS = 12  # in all arguments
+_ALONE, _PER_ARGUMENT = 8, 2  # arguments that are moved alone, and directions of each
 _COORDINATES = 48
 _AROUND = 360  # points, tried until one has the slope: of one order among many that equal numbers can be brought into
 _STEP = 2.0**-26
 _CURVATURE = 2.0**-16  # room for what the slopes change by within a step
+_BESIDE = 2.0**-30  # the same beside larger ones, where a closer look decides between a jump and a bend
 _ROUNDING = 2.0**-36  # and for slopes that are sums of larger terms
 
 
@@ -54,12 +56,12 @@ def judge_kink(
         vs = [looks.direction(k) for k in ks]
         return slopes(vs, [[t * d for d in v] for v in vs])
 
-    rows = np.flatnonzero(np.any([_kinked(along, ks) for ks in chunks], 0))
+    rows = np.flatnonzero(np.any([_kinked(along, looks, ks) for ks in chunks], 0))
     if rows.size == 0:
         return None
     sizes = [np.size(s) for s in value_slopes([looks.direction(0)], [[0.0 * d for d in looks.direction(0)]])]
     chosen_rows = rows[:: -(-len(rows) // (_ROWS if at_once > 1 else _FEW_ROWS))]
-    sides = [_sides(along, ks, chosen_rows) for ks in chunks]
+    sides = [_sides(along, looks, ks, chosen_rows) for ks in chunks]
     right, left, leeways = (np.concatenate(parts) for parts in zip(*sides))
     gradients = row_gradients([_locate(row, sizes) for row in chosen_rows])
     for k, row in enumerate(chosen_rows):
@@ -96,16 +98,35 @@ class _Looks:
         self.sizes = [np.size(x) for x in diff]
         # single coordinates, some of many: along those that the kink does not touch nothing is left open
         self.coordinates = np.random.default_rng(seed).permutation(sum(self.sizes))[:_COORDINATES]
-        self.count = _DIRECTIONS + len(self.coordinates)
+        self.alone = _DIRECTIONS + (_PER_ARGUMENT * min(len(diff), _ALONE) if len(diff) > 1 else 0)
+        self.count = self.alone + len(self.coordinates)
 
     def direction(self, k: int) -> list[np.ndarray]:
-        """All ones first, which finds gradients given twice at a tie; then all random and signed, or positive; then single ones."""
-        if k >= _DIRECTIONS:
-            return self._coordinate(self.coordinates[k - _DIRECTIONS])
+        """All ones first, which finds gradients given twice at a tie; then all random and signed, or positive; then one
+        argument alone, whose slopes may be small beside the others'; then single entries."""
+        if k >= self.alone:
+            return self._coordinate(self.coordinates[k - self.alone])
         if k == 0:
             return [_scaled(np.ones(np.shape(x)), x) for x in self.diff]
-        drawn = self._random(k)
-        return [np.abs(d) for d in drawn] if k % 3 == 0 else drawn
+        drawn = [np.abs(d) for d in self._random(k)] if k % 3 == 0 else self._random(k)
+        return drawn if k < _DIRECTIONS else [d if i == self.moves(k) else 0 * d for i, d in enumerate(drawn)]
+
+    def moves(self, k: int) -> int:
+        """The number of the argument that is moved alone, -1 if all are."""
+        if k < _DIRECTIONS:
+            return -1
+        if k < self.alone:
+            return (k - _DIRECTIONS) // _PER_ARGUMENT
+        return int(np.searchsorted(np.cumsum(self.sizes), self.coordinates[k - self.alone], side="right"))
+
+    def room(self, ks: Sequence[int], a: np.ndarray, b: np.ndarray, beside: float) -> np.ndarray:
+        """How far slopes `a` and `b`, a row for each direction, may be apart where there is no kink.
+
+        beside: the share of the largest slope in a direction by which a smaller one may change.
+        """
+        moved = np.array([self.moves(k) for k in ks])
+        rounding = np.array([largest([a[moved == m], b[moved == m]]) for m in moved])[:, None]
+        return _CURVATURE * (np.abs(a) + np.abs(b)) + beside * _largest_in_rows(a) + _ROUNDING * rounding
 
     def offset(self, k: int) -> list[np.ndarray]:
         """A step in a random direction of its own."""
@@ -124,11 +145,12 @@ class _Looks:
         return [_scaled(part.reshape(np.shape(x)), x) for part, x in zip(hot, self.diff)]
 
 
-def _kinked(along: Callable, ks: Sequence[int]) -> np.ndarray:
+def _kinked(along: Callable, looks: _Looks, ks: Sequence[int]) -> np.ndarray:
     """The output entries whose slopes along some of these directions jump."""
     right, left, here = along(ks, _STEP), along(ks, -_STEP), along(ks, 0.0)
-    jumps = np.abs(left - right) > _room(left, right)
-    seams = np.abs(here - right) > _room(here, right)  # between two formulas autodiff's own slope may be neither
+    jumps = np.abs(left - right) > looks.room(ks, left, right, _BESIDE)
+    # between two formulas autodiff's own slope may be neither
+    seams = np.abs(here - right) > looks.room(ks, here, right, _BESIDE)
     doubtful = np.flatnonzero((jumps | seams).any(1))
     if doubtful.size == 0:
         return np.zeros(right.shape[1], bool)
@@ -139,14 +161,12 @@ def _kinked(along: Callable, ks: Sequence[int]) -> np.ndarray:
     return (jumps | seams).any(0)
 
 
-def _sides(along: Callable, ks: Sequence[int], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sides(
+    along: Callable, looks: _Looks, ks: Sequence[int], rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The slopes of some output entries from either side, and the room there is beside them."""
     right, left = along(ks, _STEP), along(ks, -_STEP)
-    return right[:, rows], left[:, rows], _room(right, left)[:, rows]
-
-
-def _room(a, b):
-    return _CURVATURE * (np.abs(a) + np.abs(b) + _largest_in_rows(a)) + _ROUNDING * largest([a, b])
+    return right[:, rows], left[:, rows], looks.room(ks, right, left, _CURVATURE)[:, rows]
 
 
 def _along(gradient, v) -> float:

@@ -124,7 +124,7 @@ def _slopes(samples: list, steps: np.ndarray, unit: float) -> tuple[np.ndarray, 
         fine = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * steps)
         coarse = (8 * (at[2] - at[-2]) - (at[4] - at[-4])) / (24 * steps)
         jump = np.abs(4 * (at[1] + at[-1]) - (at[2] + at[-2]) - 6 * at[0]) / (2 * steps)
-        before = np.concatenate([np.full_like(jump[:, :1], np.inf), jump[:, :-1]], 1)
+        before = np.concatenate([np.zeros_like(jump[:, :1]), jump[:, :-1]], 1)
         stays = np.maximum(jump - 0.5 * before, 0.0)
         bar = _SAFETY / 15 * np.abs(fine - coarse) + 1.5 * noise + stays
     bar = np.where(np.isnan(bar), np.inf, bar)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from by_hand import at, by_hand, square
 
+from backproplab import Case, verify
 from backproplab.harness import numerical
 from backproplab.harness.numerical import agrees_with_differences, contradiction, difference_checks
 
@@ -131,3 +132,17 @@ def test_steps_keep_to_the_winner_of_a_scatter():
     checks, notes = asked(at(largest, np.array([1.0, 1.0, 2.0])))
     assert checks == []
     assert "no step stays on one branch" in notes[0]
+
+
+def test_where_no_bound_decides():
+    """Of Newton's iteration, whose rounding error the analysis can only take for one that grows, a wrong slope is convicted."""
+
+    def newton(b):
+        y = jnp.cbrt(b)
+        for _ in range(40):
+            y = y - (y**3 + 2 * y - b) / (3 * y * y + 2)
+        return y
+
+    for factor, status in ((3, "pass"), (1, "fail")):
+        rule = by_hand(newton, lambda args, dy, k=factor: (dy / (k * newton(args[0]) ** 2 + 2),))
+        assert verify(Case(rule, (X,), dtypes=("float64",))).status == status

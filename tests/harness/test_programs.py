@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from backproplab.harness.error_rules import executed
+from backproplab.harness import programs
+from backproplab.harness.error_rules import executed, lifted
 from backproplab.harness.programs import evaluated, jitted, quick_options
 from backproplab.harness.rounding import bounded
 
@@ -50,3 +51,22 @@ def test_the_options_are_known_to_the_compiler():
     """Whatever JAX is installed: those it does not know are left out, and a program compiles with the others."""
     assert "xla_backend_optimization_level" in quick_options()
     assert jitted(lambda x: x + 1, 10, jax.devices("cpu")[0])(1.0) == 2
+
+
+def test_a_long_loop_is_compiled(monkeypatch):
+    """Its steps count: interpreted in numpy they would take seconds, again and again. A short one is not worth it."""
+    ran = []
+    compiled = programs.jitted
+
+    def counting(fn, entries, device):
+        run = compiled(fn, entries, device)
+        return lambda *args: ran.append(1) or run(*args)
+
+    monkeypatch.setattr(programs, "jitted", counting)
+    for length, expected in ((10, 0), (20_000, 1)):
+        ran.clear()
+        with jax.enable_x64(True):
+            closed = jax.make_jaxpr(lambda x: jax.lax.fori_loop(0, length, lambda i, x: jnp.sin(x) * 1.1, x))(X)
+        values, _ = programs.analysis(closed, set())([X], lifted())
+        assert len(ran) == expected
+        assert np.isfinite(values[0]).all()

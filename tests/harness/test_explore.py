@@ -1,0 +1,83 @@
+"""At points that the harness chooses: what is asked of a rule there, and what is not."""
+
+import jax.numpy as jnp
+import numpy as np
+from by_hand import by_hand
+from jax.lax import stop_gradient as constant
+
+from backproplab import Case, normal, verify
+
+X = normal(2, 3)
+
+
+def decayed(x, step, rate):
+    """The step and the rates matter from the second row on."""
+    states = [x[0]]
+    for row in x[1:]:
+        states.append(jnp.exp(step * rate) * states[-1] + row)
+    return jnp.stack(states)
+
+
+def decayed_rule(args, dy):
+    """With the product of a decay and its rate, which is 0 times infinity where that is infinite."""
+    x, step, rate = args
+    decay, gradients = jnp.exp(step * rate), [dy[-1]]
+    for row in dy[:-1][::-1]:
+        gradients.append(row + decay * gradients[-1])
+    dx = jnp.stack(gradients[::-1])
+    before = jnp.concatenate([jnp.zeros_like(x[:1]), decayed(x, step, rate)[:-1]])
+    moved = jnp.sum(dx * before * decay, 0)
+    return dx, jnp.sum(moved * rate), moved * step
+
+
+def test_an_infinity_that_has_no_effect():
+    """With one row the rates have none: nobody computes with an infinite one, and it is not asked for."""
+    rule = by_hand(decayed, decayed_rule)
+    assert verify(rule, np.ones((1, 3)), np.array(0.5), -np.array([0.5, 1.0, 2.0])).status == "pass"
+
+
+def test_the_slope_at_an_infinity():
+    """Any finite one is as good; no number is not."""
+    shown = lambda x: jnp.where(jnp.isfinite(x), x, 0.0)
+    assert verify(by_hand(shown, lambda args, dy: (dy,)), X).status == "pass"
+    assert verify(by_hand(shown, lambda args, dy: (dy + 0 * args[0],)), X).status == "fail"
+
+
+def test_a_reference_that_is_another_function_elsewhere():
+    """It was not written with every point in mind: where the values differ it is not the rule that is wrong."""
+    sign = lambda w: jnp.where(w >= 0, 1.0, -1.0)
+    binary = by_hand(lambda w: sign(w) + 0 * w, lambda args, dy: (dy,))
+    reference = lambda w: w + constant(jnp.sign(w) - w)
+    case = Case(binary, (X,), reference=reference, by_design=True)
+    assert verify(case).status == "pass"
+    wrong = by_hand(lambda w: sign(w) + 0 * w, lambda args, dy: (dy * (args[0] < 0.9),))
+    assert verify(Case(wrong, (X,), reference=reference, by_design=True)).status == "fail"
+
+
+def clipped(limit):
+    """The identity, whose gradient is cut off."""
+    return by_hand(lambda x: 1.0 * x, lambda args, dy: (limit(dy),))
+
+
+def test_a_gradient_that_is_not_linear_by_design():
+    """What the reference's own rule declares is the right one, and need not be linear in the cotangent."""
+    declared = clipped(lambda dy: jnp.clip(dy, -0.3, 0.3))
+    right = clipped(lambda dy: jnp.sign(dy) * jnp.minimum(jnp.abs(dy), 0.3))
+    wrong = clipped(lambda dy: jnp.minimum(dy, 0.3))
+    assert verify(Case(right, (X,), reference=declared, by_design=True)).status == "pass"
+    assert verify(Case(wrong, (X,), reference=declared, by_design=True)).status == "fail"
+
+
+def test_a_seam_whose_slope_is_small():
+    """phi has the slope 1 at 0 from both sides, and autodiff 1/2. The sum that phi is divided by hides it but for an epsilon."""
+    phi = lambda x: jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
+    share = lambda x, v: phi(x) * v / (phi(x) + 1e-6) + jnp.sum(v)
+
+    def rule(args, dy):
+        x, v = args
+        slope = jnp.where(x > 0, 1.0, jnp.exp(jnp.minimum(x, 0)))
+        dv = dy * phi(x) / (phi(x) + 1e-6) + jnp.sum(dy)
+        return dy * slope * v * 1e-6 / (phi(x) + 1e-6) ** 2, dv
+
+    verdict = verify(by_hand(share, rule), np.random.default_rng(0).normal(size=6), np.linspace(1.0, 2.0, 6))
+    assert verdict.status == "pass", str(verdict)
