@@ -282,3 +282,43 @@ def test_features_that_make_no_pairs():
     for features in (None, 3, 6, -2):
         with pytest.raises(ValueError, match="turns an even number of the 5 features"):
             rotary_embedding(np.ones((2, 1, 5), np.float32), np.arange(2), features=features)
+
+
+def test_a_sink_is_a_key_without_a_value():
+    """Nothing else than one more key, orthogonal to every query but for a bias, whose value is 0; in blocks as at once."""
+    q, k, v = draw((2, 5, 4, 3), (2, 6, 2, 3), (2, 6, 2, 3))
+    sink = np.float32([0.5, -1.0, 2.0, -np.inf])
+    more = [np.concatenate([np.zeros_like(x[:, :1]), x], 1) for x in (k, v)]
+    bias = np.concatenate([np.broadcast_to(sink[:, None, None], (4, 5, 1)), np.zeros((4, 5, 6), np.float32)], -1)
+    right = dot_product_attention(q, *more, bias)
+    for block_size in (2, 512):
+        found = dot_product_attention(q, k, v, sink=sink, block_size=block_size)
+        np.testing.assert_allclose(found, right, rtol=0, atol=8 * _ROUNDOFF * np.max(np.abs(v)))
+
+
+def test_dropout_of_weights():
+    """The mean over many keys is attention without it; the dropped share is what was asked for; a key decides."""
+    q, k, v = draw((7, 2, 3), (9, 2, 3), (9, 2, 3))
+    of = lambda key: dot_product_attention(q, k, v, block_size=4, dropout_rate=0.25, dropout_rng=key)
+    drawn = jax.vmap(of)(jax.random.split(jax.random.key(0), 4000))
+    np.testing.assert_allclose(drawn.mean(0), dot_product_attention(q, k, v), atol=0.03)
+    np.testing.assert_array_equal(of(jax.random.key(1)), of(jax.random.key(1)))
+    shown = dot_product_attention(0 * q, k, np.eye(9, dtype=np.float32)[:, None].repeat(2, 1), block_size=4,
+                                  dropout_rate=0.25, dropout_rng=jax.random.key(1))  # fmt: skip
+    assert set(np.round(np.unique(shown), 5)) == {0, np.round(np.float32(4 / 27), 5)}  # 1 / 9 / (1 - 0.25)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"logits_soft_cap": 0.0}, "logits_soft_cap must be positive"),
+        ({"dropout_rate": 1.0, "dropout_rng": jax.random.key(0)}, "from 0 to less than 1"),
+        ({"dropout_rate": 0.5}, "needs a key"),
+        ({"sink": np.zeros(3, np.float32)}, "one number per query head"),
+    ],
+)
+def test_options_that_do_not_fit(options, words):
+    """One line each."""
+    q, k, v = draw((5, 2, 3), (5, 2, 3), (5, 2, 3))
+    with pytest.raises(ValueError, match=words):
+        dot_product_attention(q, k, v, **options)
