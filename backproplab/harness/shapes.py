@@ -2,7 +2,7 @@
 
 Axes of equal size are taken to be the same axis of the problem (the features of `x` and of `w`) and change together.
 Numbers are drawn anew between those given, so that they stay in any interval; whole numbers that index an axis stay
-inside it, and what is sorted stays sorted.
+inside it, lengths become lengths, and what is sorted stays sorted.
 """
 
 from collections.abc import Iterator
@@ -58,8 +58,8 @@ def _resize(x: Any, change: dict[int, int], seed: int) -> np.ndarray:
     flat = x.reshape(-1)
     one = generator.choice(flat, shape)
     if x.dtype.kind in "iu":
-        for size, new in change.items():  # between the values given, but inside an axis that they can index
-            one = np.where(one >= new, one % new, one) if flat.max() <= size else one
+        for size, new in change.items():  # between the values given, but inside an axis that they can index or measure
+            one = _inside(one, flat, size, new)
     elif x.dtype.kind != "b":
         share, other = generator.random(shape), generator.choice(flat, shape)
         with np.errstate(invalid="ignore"):
@@ -67,6 +67,14 @@ def _resize(x: Any, change: dict[int, int], seed: int) -> np.ndarray:
     if x.ndim == 1 and x.dtype.kind != "b" and np.all(x[:-1] <= x[1:]) and x[0] < x[-1]:
         one = np.sort(one)
     return one.astype(x.dtype)
+
+
+def _inside(chosen: np.ndarray, given: np.ndarray, size: int, new: int) -> np.ndarray:
+    """Whole numbers for an axis whose `size` is `new` now: places in it or, if one was its end, lengths."""
+    if given.max() < size:
+        return np.where(chosen >= new, chosen % new, chosen)
+    least = min(1, given.min())  # of lengths that are all positive none is 0
+    return least + (chosen - least) % (new + 1 - least) if given.max() == size else chosen
 
 
 def _is_array(x: Any) -> bool:

@@ -31,6 +31,14 @@ def test_indices_stay_inside_the_axis():
     assert scores.shape == (7, 3) and few.shape == (3,) and few.min() >= 0 and few.max() < 3
 
 
+def test_lengths_stay_lengths():
+    """Up to the size of an axis, and none is 0 where none was."""
+    for lengths, least in (([6, 3, 1], 1), ([6, 0, 6], 0)):
+        for new in (1, 4):
+            _, found = with_sizes((np.ones((3, 6)), np.array(lengths)), (), {6: new, 3: 50}, 0)
+            assert found.min() >= least and found.max() <= new
+
+
 def test_what_is_sorted_stays_sorted():
     """Segment numbers promised to be in order."""
     (ids,) = with_sizes((np.array([0, 0, 1, 2, 2]),), (), {5: 11}, 0)
