@@ -24,6 +24,7 @@ from backproplab.harness.strip import holds
 # compiled once this much has been interpreted, counted in entries, an equation being as much work as so many entries.
 _INTERPRETED = 100_000_000
 _EQUATION = 3000
+_IN_A_LOOP = 3  # times as much is an equation there, where arrays are taken apart and put together
 _REMEMBERED = 6
 # Most of the time to compile for the CPU is spent on making programs fast that run a few times on a few numbers.
 _QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
@@ -177,8 +178,9 @@ def _work(node: Any) -> int:
     """Of interpreting a jaxpr, or what holds some: a loop of known length counts as often as it is gone through."""
     if isinstance(node, ClosedJaxpr | Jaxpr):
         equations: list[Any] = (node.jaxpr if isinstance(node, ClosedJaxpr) else node).eqns
-        return sum(_EQUATION * len(e.outvars) + sum(math.prod(v.aval.shape) for v in e.outvars)
-                   + e.params.get("length", 1) * _work([*e.params.values()]) for e in equations)  # fmt: skip
+        own = sum(_EQUATION * len(e.outvars) + sum(math.prod(v.aval.shape) for v in e.outvars) for e in equations)
+        times = [_IN_A_LOOP * e.params["length"] if "length" in e.params else 1 for e in equations]
+        return own + sum(n * _work([*e.params.values()]) for n, e in zip(times, equations))
     return sum(map(_work, node)) if type(node) in (tuple, list) else 0
 
 
