@@ -46,9 +46,7 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
             continue
         at = p.moved(n.diff, n.rest)
         doubt = _doubt(at, seed)
-        if (
-            doubt and n.far and _same_values(at, p, seed)
-        ):  # what has no effect need not be a number that can be computed with
+        if doubt and n.far and _same_values(at, p, seed):  # what has no effect is no number to compute with
             continue
         if doubt and (failed := _failing(at, seed, "other points", n.words)):
             notes += _reproduced(at, failed, seed)

@@ -1,4 +1,4 @@
-"""What a rule or its case promises beyond the formula: linearity, exact values, bytes kept, a second derivative."""
+"""What a rule or its case promises beyond the formula: linearity, exact values, bytes kept."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,13 +9,10 @@ from jax.extend.core import Literal
 
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.error_rules import executed, lifted
-from backproplab.harness.opaque import by_differences
 from backproplab.harness.point import Point
-from backproplab.harness.programs import pair
 from backproplab.harness.strip import strip
 from backproplab.harness.verdict import Check
 
-_NINE_DIGITS = 1e-9
 _LARGE = 100_000  # numbers; above, three runs of the rule cost less than three analyses
 
 
@@ -137,81 +134,3 @@ def residual_checks(p: Point) -> Iterator[Check]:
     else:
         cause = f"the forward pass keeps {kept} bytes, the case allows {limit}"
         yield Check("residual bytes", "fail", error=float(kept), bound=float(limit), cause=cause)
-
-
-def second_order_checks(p: Point, seed: int) -> Iterator[Check]:
-    """Where a second derivative is promised: reverse over reverse, as a formula, against autodiff twice."""
-    if p.case.order < 2:
-        return
-    count, rest = len(p.view.diff), len(p.view.rest)
-    generator = np.random.default_rng([seed, 2])
-    probes = [generator.normal(size=np.shape(x)).astype(x.dtype) for x in p.view.diff]
-    cotangents = p.cotangents("random", seed)
-
-    def twice(call):
-        def run(inputs):
-            diff, others, c, v = (
-                inputs[:count],
-                inputs[count : count + rest],
-                inputs[count + rest : -count],
-                inputs[-count:],
-            )
-
-            def gradient(diff, c):
-                return jax.vjp(lambda d: call(d, others), diff)[1](list(c))[0]
-
-            return jax.tree.leaves(jax.vjp(gradient, diff, c)[1](list(v)))
-
-        return run
-
-    call = p.view.call(p.case.fn)
-    inputs = [*p.view.diff, *p.view.rest, *cotangents, *probes]
-
-    def by_differences_of_the_rule():
-        """Once more differentiated by differences: its gradient, which is judged elsewhere, by what it depends on."""
-        diff, domains = [*p.view.diff, *cotangents], [p.case.domain.get(i) for i in p.view.positions]
-        once = lambda given, others: jax.vjp(lambda d: call(d, others), given[:count])[1](list(given[count:]))[0]
-        seconds = by_differences(once, diff, p.view.rest, [*domains, *[None] * len(cotangents)], p.device)
-        reordered = lambda inputs: [
-            *inputs[:count],
-            *inputs[count + rest : -count],
-            *inputs[count : count + rest],
-            *inputs[-count:],
-        ]
-
-        def run(inputs):
-            values, errors = seconds(reordered(inputs))
-            return values[count:], errors[count:]
-
-        return run
-
-    try:
-        programs = p.once(
-            "second",
-            lambda: pair(twice(call), twice(p.plain), inputs, p.wide, p.device, by_differences_of_the_rule),
-        )
-        values, errors = programs.analyse_rule(inputs, lifted())
-        exact, exact_errors = programs.analyse_oracle(inputs, lifted())
-    except Exception as error:  # a backward pass that JAX cannot differentiate
-        yield Check("second derivative", "fail", cause=f"promised, but {type(error).__name__}: {str(error)[:200]}")
-        return
-    if programs.numerical:  # of which no rounding of the rule is known
-        errors = [np.full(np.shape(a), _NINE_DIGITS * largest(exact)) for a in exact]
-    for label, g, a, e, f in zip(
-        (*p.view.labels, *["the cotangent"] * len(cotangents)), values, exact, errors, exact_errors
-    ):
-        d = Difference(np.asarray(g), np.asarray(a), (np.asarray(e) + np.asarray(f)) * 1.001)
-        if d.wrong.any() or np.isnan(d.got).any():
-            i = d.worst
-            cause = f"the second derivative with respect to {label} is {d.got[i]:.6g} at {list(i)}, right is {d.exact[i]:.6g}"
-            yield Check("second derivative", "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
-        elif np.isfinite(d.bound).all():
-            estimated = programs.numerical
-            yield Check("second derivative", "pass", label, *_worst(d), d.resolves, estimated=estimated)
-        else:
-            yield Check(
-                "second derivative",
-                "inconclusive",
-                label,
-                cause="no error bound: " + ", ".join(sorted(programs.unknown)),
-            )

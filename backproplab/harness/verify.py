@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from backproplab.case import BUILT_IN_DTYPES, DTYPES, Case, function_name, module_of
-from backproplab.harness import autodiff, contract, explore, inside, numerical, promises, transforms
+from backproplab.harness import autodiff, contract, explore, inside, numerical, promises, second, transforms
 from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point, prove_point, vjp_of
 from backproplab.harness.repair import hint
@@ -108,7 +108,7 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
     if widest:
         yield from promises.expectation_checks(p)
         yield from promises.residual_checks(p)
-        yield from promises.second_order_checks(p, seed)
+        yield from second.second_order_checks(p, seed)
         if not p.case.name:
             yield from explore.other_points(p, seed, notes, differences_apply=bool(differences))
             yield from explore.other_shapes(p, seed, notes)

@@ -1,6 +1,5 @@
-"""Linearity, exact values, bytes kept and second derivatives: what each says of right and of wrong rules."""
+"""Linearity, exact values and bytes kept: what each says of right and of wrong rules."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from backproplab.harness.promises import (
     linearity_checks,
     residual_bytes,
     residual_checks,
-    second_order_checks,
 )
 
 X = np.array([0.5, -1.25, 2.0])
@@ -139,30 +137,3 @@ def test_bytes_allowed():
     assert check.cause == "the forward pass keeps 24 bytes, the case allows 23"
     assert (check.status, check.error, check.bound) == ("fail", 24.0, 23.0)
     assert list(residual_checks(at(rule, X))) == []
-
-
-# --- second derivatives -----------------------------------------------------------------------------------------------------
-
-
-def test_second_derivative():
-    """By the argument and by the cotangent, where it is promised."""
-    cube = by_hand(lambda x: x**3, lambda x, dy: (3 * x[0] ** 2 * dy,))
-    checks = list(second_order_checks(at(cube, X, order=2), 0))
-    assert [(c.argument, c.status) for c in checks] == [("x", "pass"), ("the cotangent", "pass")]
-    assert list(second_order_checks(at(cube, X), 0)) == []
-
-
-def test_wrong_second_derivative():
-    """The first is right; what stops, casts or refuses to be differentiated shows in the second."""
-    stopped = square(lambda x, dy: 2 * jax.lax.stop_gradient(x) * dy)
-    assert [c.argument for c in failed(second_order_checks(at(stopped, X, order=2), 0))] == ["x"]
-    stopped = square(lambda x, dy: 2 * x * jax.lax.stop_gradient(dy))
-    assert [c.argument for c in failed(second_order_checks(at(stopped, X, order=2), 0))] == ["the cotangent"]
-
-
-def test_no_second_derivative():
-    """A backward pass that JAX cannot differentiate in reverse breaks the promise, and JAX's words say why."""
-    loop = lambda x, dy: jax.lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, c[1] + x * dy), (0, 0 * x))[1]
-    (check,) = second_order_checks(at(square(loop), X, order=2), 0)
-    assert check.status == "fail"
-    assert check.cause.startswith("promised, but ValueError: Reverse-mode differentiation does not work")

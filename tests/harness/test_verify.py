@@ -14,7 +14,7 @@ from by_hand import by_hand, square
 from jax.custom_batching import custom_vmap
 
 from backproplab import Case, normal, verify
-from backproplab.harness import autodiff, contract, explore, point, promises, transforms
+from backproplab.harness import autodiff, contract, explore, point, promises, second, transforms
 from backproplab.harness import verify as verifier
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.view import NothingToDifferentiate
@@ -133,7 +133,7 @@ WRONG = {
     ),
     "the second derivative is stopped": (
         "second derivative",
-        (promises, "second_order_checks"),
+        (second, "second_order_checks"),
         Case(square(lambda x, dy: right(jax.lax.stop_gradient(x), dy)), (X,), order=2, **WIDE),
     ),
     "another last place in every other run": (

@@ -1,0 +1,89 @@
+"""A second derivative, where one is promised: the gradient of the rule's gradient."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from backproplab.harness.compare import Difference, largest
+from backproplab.harness.error_rules import lifted
+from backproplab.harness.opaque import Gradients, by_differences
+from backproplab.harness.point import Point
+from backproplab.harness.programs import pair
+from backproplab.harness.verdict import Check
+
+_NINE_DIGITS = 1e-9
+_NAME = "second derivative"
+
+
+def second_order_checks(p: Point, seed: int) -> Iterator[Check]:
+    """Reverse over reverse, as a formula, against autodiff twice or, where JAX has none, against differences of the rule."""
+    if p.case.order < 2:
+        return
+    generator = np.random.default_rng([seed, 2])
+    probes = [generator.normal(size=np.shape(x)).astype(x.dtype) for x in p.view.diff]
+    cotangents = p.cotangents("random", seed)
+    inputs = [*p.view.diff, *cotangents, *p.view.rest, *probes]
+    once = _gradient(p.view.call(p.case.fn), len(p.view.diff))
+    try:
+        with jax.enable_x64(p.wide):
+            jax.eval_shape(_twice(p, once), inputs)
+    except Exception as error:  # a backward pass that JAX cannot differentiate
+        yield Check(_NAME, "fail", cause=f"promised, but {type(error).__name__}: {str(error)[:200]}")
+        return
+    oracle = _twice(p, _gradient(p.plain, len(p.view.diff)))
+    differences = lambda: _differences(p, once, cotangents)
+    programs = p.once("second", lambda: pair(_twice(p, once), oracle, inputs, p.wide, p.device, differences))
+    values, errors = programs.analyse_rule(inputs, lifted())
+    exact, exact_errors = programs.analyse_oracle(inputs, lifted())
+    if programs.numerical:  # of which no rounding of the rule is known
+        errors = [np.full(np.shape(a), _NINE_DIGITS * largest(exact)) for a in exact]
+    labels = (*p.view.labels, *["the cotangent"] * len(cotangents))
+    for label, g, a, e, f in zip(labels, values, exact, errors, exact_errors):
+        d = Difference(np.asarray(g), np.asarray(a), (np.asarray(e) + np.asarray(f)) * 1.001)
+        yield _check(label, d, programs.numerical, programs.unknown)
+
+
+def _gradient(call: Callable, count: int) -> Callable[[list, list], list]:
+    """`([*diff, *cotangents], rest) -> gradients` of `call(diff, rest)`."""
+
+    def run(given, rest):
+        return jax.vjp(lambda diff: call(diff, rest), given[:count])[1](list(given[count:]))[0]
+
+    return run
+
+
+def _twice(p: Point, gradient: Callable) -> Callable[[list], list]:
+    """`[*diff, *cotangents, *rest, *probes]` to the gradients of <probes, gradient> by what it depends on."""
+    given, rest = len(p.view.diff) + len(p.outputs), len(p.view.rest)
+
+    def run(inputs):
+        pull = jax.vjp(lambda x: gradient(x, inputs[given : given + rest]), inputs[:given])[1]
+        return pull(list(inputs[given + rest :]))[0]
+
+    return run
+
+
+def _differences(p: Point, gradient: Callable, cotangents: list) -> Gradients:
+    """The same by finite differences of the gradient, which is itself judged elsewhere."""
+    domains = [*[p.case.domain.get(position) for position in p.view.positions], *[None] * len(cotangents)]
+    run = by_differences(gradient, [*p.view.diff, *cotangents], p.view.rest, domains, p.device)
+
+    def gradients(inputs):
+        values, errors = run(inputs)
+        return values[len(p.view.diff) :], errors[len(p.view.diff) :]  # the first are the gradients that went in
+
+    return gradients
+
+
+def _check(label: str, d: Difference, estimated: bool, unknown: set[str]) -> Check:
+    i = d.worst
+    numbers = (float(d.error[i]), float(d.bound[i])) if d.got.size else (0.0, 0.0)
+    if d.wrong.any() or np.isnan(d.got).any():
+        cause = (
+            f"the second derivative with respect to {label} is {d.got[i]:.6g} at {list(i)}, right is {d.exact[i]:.6g}"
+        )
+        return Check(_NAME, "fail", label, *numbers, cause=cause)
+    if np.isfinite(d.bound).all():
+        return Check(_NAME, "pass", label, *numbers, d.resolves, estimated=estimated)
+    return Check(_NAME, "inconclusive", label, cause="no error bound: " + ", ".join(sorted(unknown)))
