@@ -21,7 +21,7 @@ PAGES = sorted(
     module.name
     for package in (layers, networks)
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
-    if not module.ispkg
+    if not module.ispkg and not module.name.rpartition(".")[2].startswith("_")  # a part of a page
 )
 
 

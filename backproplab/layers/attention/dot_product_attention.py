@@ -13,7 +13,7 @@ import numpy as np
 
 from backproplab.case import Case, booleans, normal, prng_key
 from backproplab.layers.activations.tanh import tanh
-from backproplab.layers.attention.blocks import (
+from backproplab.layers.attention._blocks import (
     add,
     heads_of,
     joined,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, full, integers, normal
-from backproplab.layers.attention.blocks import varying_zero
+from backproplab.layers.attention._blocks import varying_zero
 from backproplab.layers.losses.softmax_cross_entropy_with_integer_labels import (
     softmax_cross_entropy_with_integer_labels,
 )
