@@ -291,6 +291,13 @@ def test_nan_where_autodiff_is_nan_too():
     assert verify(rooted, np.array([0.0, 1.0]), **ONLY_HERE).status == "fail"
 
 
+def test_nan_by_autodiff_alone():
+    """sqrt(x^2)^2 is x^2; at 0 autodiff multiplies 0 by infinity. A rule that is finite there and right by differences passes."""
+    for factor, status in ((2, "pass"), (2.001, "fail")):
+        rule = by_hand(lambda x: jnp.sqrt(x * x) ** 2, lambda x, dy, k=factor: (k * x[0] * dy,))
+        assert verify(rule, np.array([0.0, 1.5]), **ONLY_HERE).status == status
+
+
 def test_outside_the_domain():
     """Where the value itself is NaN nothing can be said: inconclusive, not a pass and not a fault."""
     root = by_hand(jnp.sqrt, lambda x, dy: (0.5 / jnp.sqrt(x[0]) * dy,))
