@@ -28,7 +28,7 @@ class Case:
     name: tells several cases of one function apart.
     argnums: positions to differentiate; default: all that hold a floating or complex leaf and are not static.
     reference: plain function whose gradient is the intended one, for a forward pass that autodiff cannot differentiate,
-        or together with `by_design`.
+        or together with `by_design`; then it may be a `custom_vjp` function, whose own rule is the right one.
     by_design: the declared gradient is not the derivative of the value (straight-through, a threshold unit);
         `reference` or `expect` says what it is, and finite differences are not consulted.
     kink: the point sits on a kink: any element of the subdifferential passes, and the verdict names the one chosen.

@@ -74,13 +74,13 @@ def pair(
         except Exception:
             if otherwise is None:
                 raise
-            run = _on(device, wide, jitted(_listed(by_hand), _entries(by_hand), device))
+            run = _on(device, wide, jitted(_listed(by_hand), _entries(by_hand.jaxpr.eqns), device))
             return _beside_differences(run, otherwise(), by_hand)
     unknown: set[str] = set()
     analyse_rule, analyse_oracle = (analysis(jaxpr, unknown) for jaxpr in jaxprs)
     devices = device, jax.devices("cpu")[0]
     run_rule, run_oracle = (
-        _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr), at)) for jaxpr, at in zip(jaxprs, devices)
+        _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), at)) for jaxpr, at in zip(jaxprs, devices)
     )
     return Pair(run_rule, run_oracle, analyse_rule, analyse_oracle, unknown, jaxprs)
 
@@ -158,7 +158,7 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
 def run_analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Callable[[list, Machine], Any]:
     """`rounding.bounded`, from inputs of any precision; compiled once that pays."""
     interpret = bounded(jaxpr, unknown)
-    entries, work = _entries(jaxpr), _work(jaxpr)
+    entries, work = _entries(jaxpr.jaxpr.eqns), _work(jaxpr)
     cpu = jax.devices("cpu")[0]
     compiled = jitted(lambda inputs, machine: interpret(inputs, machine._replace(xp=jnp)), entries, cpu)
     calls = 0
@@ -178,7 +178,7 @@ def _work(node: Any) -> int:
     """Of interpreting a jaxpr, or what holds some: a loop of known length counts as often as it is gone through."""
     if isinstance(node, ClosedJaxpr | Jaxpr):
         equations: list[Any] = (node.jaxpr if isinstance(node, ClosedJaxpr) else node).eqns
-        own = sum(_EQUATION * len(e.outvars) + sum(math.prod(v.aval.shape) for v in e.outvars) for e in equations)
+        own = _EQUATION * sum(len(e.outvars) for e in equations) + _entries(equations)
         times = [_IN_A_LOOP * e.params["length"] if "length" in e.params else 1 for e in equations]
         return own + sum(n * _work([*e.params.values()]) for n, e in zip(times, equations))
     return sum(map(_work, node)) if type(node) in (tuple, list) else 0
@@ -216,9 +216,9 @@ def _evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
     return [read(v) for v in closed.jaxpr.outvars]
 
 
-def _entries(jaxpr: ClosedJaxpr) -> int:
+def _entries(equations: Sequence[Any]) -> int:
     """Numbers in what the equations of a program make, those in the bodies of its calls and loops left out."""
-    return sum(math.prod(v.aval.shape) for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars)
+    return sum(math.prod(v.aval.shape) for eqn in equations for v in eqn.outvars)
 
 
 def _listed(jaxpr: ClosedJaxpr) -> Callable[[list], list]:

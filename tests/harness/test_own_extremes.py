@@ -56,6 +56,16 @@ def test_an_exact_tie_is_none():
     assert np.max(error) < 1e-6
 
 
+def test_the_largest_of_the_rows_beside_the_columns():
+    """`x <= x.max(1)` for a square matrix sets the largest of a row beside a column: 3 beside another row's 3.0000002."""
+    square = np.float32([[0, 3, 1], [0, 1, 3 * (1 + 1e-7)], [0.5, 0.25, 0]])
+    below = lambda y, largest: jnp.where(y <= largest, y, 0)
+    compared = lambda keepdims: lambda x: (lambda y: below(y, jnp.max(y, 1, keepdims=keepdims)))(x @ square)
+    x = np.eye(3, dtype=np.float32)
+    assert np.max(bound(compared(False), x)[0]) > 0.1
+    assert np.max(bound(compared(True), x)[0]) < 1e-5
+
+
 def test_another_maximum():
     """Compared with the largest of other numbers the values decide."""
     other = lambda x: jnp.where(x @ W == jnp.max((x + 0) @ W, -1, keepdims=True), 2 * (x @ W), 0)

@@ -12,7 +12,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from backproplab.harness.error_rules.arithmetic import plus
-from backproplab.harness.error_rules.choices import reachable_extreme, within_reach
+from backproplab.harness.error_rules.choices import compare, reachable_extreme, within_reach
 from backproplab.harness.error_rules.machine import Bounded, is_float
 from backproplab.harness.primitives import bind
 
@@ -27,12 +27,12 @@ def own_extreme(eqn: Any, made_by: dict) -> tuple[Callable, tuple] | None:
     """
     if eqn.primitive.name not in _COMPARISONS or not is_float(eqn.invars[0].aval):
         return None
-    for own, other in (eqn.invars, eqn.invars[::-1]):
+    for place, (own, other) in ((1, eqn.invars), (0, eqn.invars[::-1])):
         maker = _maker(other, made_by)
         if maker is None:
             continue
         if maker.primitive.name in ("reduce_max", "reduce_min") and maker.invars[0] is own:
-            return partial(_with_reduced, maker), (*eqn.invars, own)
+            return partial(_with_reduced, maker, place), tuple(eqn.invars)
         if maker.primitive.name in ("max", "min") and any(_same(own, x) for x in maker.invars):
             return _with_larger, (*eqn.invars, *maker.invars)
     return None
@@ -54,16 +54,23 @@ def _same(a: Any, b: Any) -> bool:
     return np.shape(a.val) == np.shape(b.val) == () and a.val == b.val if both else a is b
 
 
-def _with_reduced(maker, eqn, inputs, machine):
-    """In doubt are the entries that could be the extreme one, where there are several."""
-    x, y, own = inputs
+def _with_reduced(maker, other, eqn, inputs, machine):
+    """In doubt are the entries that could be the extreme one, where there are several.
+
+    other: which operand holds the extremes. If they have been spread along another axis than they are of, as those of a
+    square matrix's rows down its columns, they are numbers like any others.
+    """
+    own, extreme = inputs[1 - other], inputs[other]
     xp = machine.xp
-    (out,) = bind(eqn, [x.value, y.value], xp)
-    if own.error is None:
-        return [Bounded(out, None)]
+    (general,) = compare(eqn, inputs, machine)
+    if own.error is None or general.error is None:
+        return [general]
+    axes = tuple(maker.params["axes"])
     reachable, _ = reachable_extreme(maker, own, xp)
-    several = xp.sum(reachable, tuple(maker.params["axes"]), keepdims=True) > 1
-    return [Bounded(out, xp.where(reachable & several & (own.error > 0), xp.inf, 0.0))]
+    several = xp.sum(reachable, axes, keepdims=True) > 1
+    doubt = xp.where(reachable & several & (own.error > 0), xp.inf, 0.0)
+    found = (xp.max if maker.primitive.name == "reduce_max" else xp.min)(own.value, axes, keepdims=True)
+    return [Bounded(general.value, xp.where(xp.all(extreme.value == found), doubt, general.error))]
 
 
 def _with_larger(eqn, inputs, machine):
@@ -71,4 +78,6 @@ def _with_larger(eqn, inputs, machine):
     x, y, one, two = inputs
     (out,) = bind(eqn, [x.value, y.value], machine.xp)
     reach = plus(one.error, two.error)
-    return [Bounded(out, None if reach is None else within_reach(one, two, reach, machine.xp))]
+    if reach is None:
+        return [Bounded(out, None)]
+    return [Bounded(out, machine.xp.broadcast_to(within_reach(one, two, reach, machine.xp), np.shape(out)))]

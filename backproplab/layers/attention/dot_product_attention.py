@@ -6,6 +6,7 @@ keeps the weights and more arrays of their size; this rule keeps beside its argu
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from backproplab.layers.attention._blocks import (
     varying_zero,
 )
 from backproplab.layers.losses.softmax import softmax
+from backproplab.layers.regularization.dropout import dropout
 from backproplab.precision import wide_dtype, widened
 from backproplab.rule import defvjp
 
@@ -97,16 +99,16 @@ def _capped(logits, cap):
     return cap * y, pull(jnp.ones_like(y))[0]
 
 
-def _dropped(weights, plan, rng, row, column):
+def _dropped(weights, plan, rng, row, column) -> Any:
     """The weights of one block, or their cotangents, with the entries drawn for it left out."""
-    if plan.dropped == 0:
-        return weights
-    if rng is None:
+    if plan.dropped and rng is None:
         raise ValueError("dropout of attention weights needs a key, dropout_rng")
-    rng = jax.random.fold_in(jax.random.fold_in(rng, row), column)
-    # as in `dropout`: 32 random bits are below the threshold with the probability that is asked for
-    left_out = jax.random.bits(rng, weights.shape, "uint32") < np.uint32(plan.dropped * 2**32)
-    return jnp.where(left_out, 0, weights / (1 - plan.dropped))
+    return dropout(weights, _of_block(rng, row, column), plan.dropped) if plan.dropped else weights
+
+
+def _of_block(rng, row, column):
+    """The key of the block that begins there."""
+    return jax.random.fold_in(jax.random.fold_in(rng, row), column)
 
 
 def _attend(arguments, rng, *options):
@@ -278,15 +280,10 @@ def _textbook(
         sinks = jnp.broadcast_to(widened(sink)[:, None, None], (*logits.shape[:-1], 1))
         weights = softmax(jnp.concatenate([logits, sinks], -1))[..., :-1]
     if dropout_rate:
-        weights = weights * _drawn(dropout_rng, dropout_rate, block_size, weights.shape)
+        weights = dropout(
+            weights, _of_block(dropout_rng, 0, 0), dropout_rate
+        )  # as one block that covers all draws them
     return jnp.einsum("...nts,...sne->...tne", weights, widened(value)).astype(query.dtype)
-
-
-def _drawn(rng, rate, block_size, shape):
-    """What the weights of one block are multiplied by, where that covers all."""
-    rng = jax.random.fold_in(jax.random.fold_in(rng, 0), 0)
-    left_out = jax.random.bits(rng, shape, "uint32") < np.uint32(rate * 2**32)
-    return jnp.where(left_out, 0, 1 / (1 - rate))
 
 
 def _kept(query, key, value, bias=None, mask=None, *options):
