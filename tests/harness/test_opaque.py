@@ -39,8 +39,8 @@ def test_a_kink():
 def test_a_domain_is_kept():
     """Beside the end of an interval the steps are shorter."""
     slope, bar = slopes(jnp.log, np.array([1e-3, 0.5]), (0.0, np.inf))
-    np.testing.assert_allclose(slope, [1e3, 2.0], rtol=1e-7)
     assert np.all(np.abs(slope - [1e3, 2.0]) <= bar)
+    assert np.all(bar < 1e-7 * slope)  # and says something
 
 
 def root(cosine=jnp.sin, first=lambda e: e):

@@ -14,9 +14,8 @@ from by_hand import by_hand, square
 from jax.custom_batching import custom_vmap
 
 from backproplab import Case, normal, verify
-from backproplab.harness import autodiff, contract, explore, point, promises, second, transforms
+from backproplab.harness import autodiff, contract, explore, promises, second, transforms
 from backproplab.harness import verify as verifier
-from backproplab.harness.precise import NotPrecise
 from backproplab.harness.view import NothingToDifferentiate
 
 X = np.array([0.7, -1.25, 2.0])
@@ -191,119 +190,6 @@ def test_every_check_is_needed(monkeypatch, wrong):
     assert verdict.status == "fail"
     take_out(monkeypatch, module, generator, name)
     assert verify(case).passed
-
-
-# --- what judges between rule and autodiff: without it right rules would fail, or wrong ones pass -----------------------
-
-
-def test_the_proof_is_needed(monkeypatch):
-    """If the rule were left in, the rule would be compared with itself; JAX's refusal of forward mode says so."""
-    monkeypatch.setattr(point, "without_rules", lambda jaxpr: jaxpr)
-    case = Case(square(lambda x, dy: x * dy), (X,), **WIDE)
-    verdict = verify(case)
-    assert verdict.status == "inconclusive"
-    assert "forward-mode" in verdict.cause
-    monkeypatch.setattr("backproplab.harness.verify.prove_point", lambda p: None)
-    assert verify(case).passed
-
-
-@pytest.mark.parametrize("slope", [0.0, 0.25, 1.0])
-def test_the_kink_is_needed(monkeypatch, slope):
-    """Any slope between the two sides is right at a kink, and the verdict names it; autodiff's own, 1/2, is one of them."""
-    case = Case(relu_with(slope), (np.array([0.0, 1.0]),), **ONLY_HERE)
-    verdict = verify(case)
-    assert verdict.passed, str(verdict)
-    assert any(f"lies {slope:.0%} of the way" in note for note in verdict.notes)
-    monkeypatch.setattr(autodiff, "_kink", lambda p, seed: None)
-    assert verify(case).status == "fail"
-
-
-def test_a_fault_beside_a_kink():
-    """The entry that lies on the kink is excused, the one beside it is not."""
-    halved = by_hand(lambda x: jnp.maximum(x, 0.0), lambda x, dy: (jnp.where(x[0] > 0, 0.5, 0.0) * dy,))
-    verdict = verify(halved, np.array([0.0, 1.0]), **ONLY_HERE)
-    assert verdict.status == "fail"
-    assert verdict.argument == "x"
-
-
-def test_differences_overrule_autodiff(monkeypatch):
-    """Autodiff is wrong where a `custom_jvp` in the function is; the rule is right, and finite differences say so."""
-    sine = jax.custom_jvp(jnp.sin)
-    sine.defjvp(lambda primals, tangents: (sine(*primals), 2 * jnp.cos(primals[0]) * tangents[0]))
-    case = Case(by_hand(lambda x: sine(x), lambda x, dy: (jnp.cos(x[0]) * dy,)), (X,), **ONLY_HERE)
-    verdict = verify(case)
-    assert verdict.passed
-    assert verdict.strength == "estimated"
-    assert any("autodiff disagrees with the rule and with finite differences" in note for note in verdict.notes)
-    monkeypatch.setattr(autodiff, "agrees_with_differences", lambda *args: False)
-    assert verify(case).status == "fail"
-
-
-def test_a_seam():
-    """Autodiff of `where(x == 0, 0, x)` is 0 at 0 and wrong; the slope 1, which both sides have, is right."""
-    case = Case(by_hand(lambda x: jnp.where(x == 0, 0.0, x), lambda x, dy: (dy,)), (np.array([0.0, 1.0]),), **ONLY_HERE)
-    assert verify(case).passed
-    wrong = by_hand(lambda x: jnp.where(x == 0, 0.0, x), lambda x, dy: (1.5 * dy,))
-    assert verify(wrong, np.array([0.0, 1.0]), **ONLY_HERE).status == "fail"
-
-
-def test_differences_are_the_only_witness_against_a_reference():
-    """A reference that shares the rule's fault agrees with it; the verdict does not hide that differences do not."""
-    stopped = lambda x: x * jax.lax.stop_gradient(x)
-    verdict = verify(square(lambda x, dy: x * dy), X, reference=stopped, **ONLY_HERE)
-    assert any("finite differences disagree" in note for note in verdict.notes)
-    assert not verify(square(right), X, **ONLY_HERE).notes
-
-
-def test_exact_arithmetic_is_needed(monkeypatch):
-    """Autodiff of log(1 - tanh(x)^2) has lost its digits at 16: float64 cannot judge a rule there, 120 digits can."""
-    rule = lambda factor: by_hand(
-        lambda x: jnp.log(1 - jnp.tanh(x) ** 2), lambda x, dy: (-2 * factor * jnp.tanh(x[0]) * dy,)
-    )
-    case = Case(rule(1.01), (np.array([16.0]),), **ONLY_HERE)
-    assert verify(rule(1.0), np.array([16.0]), **ONLY_HERE).passed
-    assert verify(case).status == "fail"
-
-    def not_precise(*args):
-        raise NotPrecise("taken out")
-
-    monkeypatch.setattr(point, "precise", not_precise)
-    verdict = verify(case)
-    assert verdict.status == "inconclusive"
-    assert "more than the measured noise, but rounding could explain it" in verdict.cause
-
-
-# --- NaN ----------------------------------------------------------------------------------------------------------------
-
-
-def test_nan_where_autodiff_is_finite():
-    """It never passes, and never passes for rounding."""
-    verdict = verify(square(lambda x, dy: right(x, dy).at[1].set(jnp.nan)), X, **ONLY_HERE)
-    assert verdict.status == "fail"
-    assert "nan in 1 of 3 entries where the right one is finite, at index 1 of axis 0" in verdict.cause
-
-
-def test_nan_where_autodiff_is_nan_too():
-    """Where the value is finite a NaN is a fault even if autodiff shares it, not a point outside the domain."""
-    rooted = by_hand(
-        lambda x: jnp.where(x > 0, jnp.sqrt(x), 0.0), lambda x, dy: (jnp.where(x[0] > 0, 0.5, jnp.nan) * dy,)
-    )
-    assert verify(rooted, np.array([0.0, 1.0]), **ONLY_HERE).status == "fail"
-
-
-def test_nan_by_autodiff_alone():
-    """sqrt(x^2)^2 is x^2; at 0 autodiff multiplies 0 by infinity. A rule that is finite there and right by differences passes."""
-    for factor, status in ((2, "pass"), (2.001, "fail")):
-        rule = by_hand(lambda x: jnp.sqrt(x * x) ** 2, lambda x, dy, k=factor: (k * x[0] * dy,))
-        assert verify(rule, np.array([0.0, 1.5]), **ONLY_HERE).status == status
-
-
-def test_outside_the_domain():
-    """Where the value itself is NaN nothing can be said: inconclusive, not a pass and not a fault."""
-    root = by_hand(jnp.sqrt, lambda x, dy: (0.5 / jnp.sqrt(x[0]) * dy,))
-    verdict = verify(root, np.array([-1.0, 4.0]), **ONLY_HERE)
-    assert verdict.status == "inconclusive"
-    assert "outside the domain" in verdict.cause
 
 
 # --- what verify promises beside its checks -----------------------------------------------------------------------------
