@@ -63,7 +63,7 @@ def differences_refute(p: Point, cotangents: list[np.ndarray], leaf: int, d: Dif
     def line(t, rest):
         return plain([x + t[0] * w if i == leaf else x for i, (x, w) in enumerate(zip(diff, v))], rest)
 
-    # how the rounding of the function is bounded does not matter here: it is the same as autodiff's, of which no bound is known
+    # with a guess at the rounding of the function: this is asked only where no bound on it is known
     slopes = by_differences(line, [np.zeros(())], p.view.rest, [(-largest, largest)], jax.devices("cpu")[0])
     values, bars = slopes([np.zeros(()), *p.view.rest, *cotangents])
     slope, bar = float(values[-1]), float(bars[-1])
