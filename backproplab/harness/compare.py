@@ -57,6 +57,12 @@ class Difference(NamedTuple):
         return tuple(int(i) for i in np.unravel_index(np.argmax(ratio), ratio.shape)) if ratio.size else ()
 
 
+def widened(x: Any) -> np.ndarray:
+    """The same numbers in float64 or complex128."""
+    x = np.asarray(x)
+    return x.astype(np.complex128 if np.issubdtype(x.dtype, np.complexfloating) else np.float64)
+
+
 def largest(arrays: Iterable[Any]) -> float:
     """The largest finite absolute value, 0 if there is none."""
     finite = (np.where(np.isfinite(x), np.abs(x), 0.0) for x in map(np.asarray, arrays))

@@ -25,6 +25,7 @@ from backproplab.harness.blame import line_that_made, user_line
 from backproplab.harness.compare import Difference
 from backproplab.harness.contract import line_of
 from backproplab.harness.point import Point, point
+from backproplab.harness.primitives import is_key
 from backproplab.harness.strip import forward_body, is_closed
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import is_inexact
@@ -175,8 +176,8 @@ def _with_note(eqn: Any, layers: list[_Layer], called: str | None) -> Any:
 
     def run(*inputs):
         outputs = jaxpr_as_fun(body)(*inputs)
-        layer.keys |= {i: jax.random.key_impl(x) for i, x in enumerate(inputs) if _is_key(x)}
-        plain = [jax.random.key_data(x) if _is_key(x) else x for x in inputs]
+        layer.keys |= {i: jax.random.key_impl(x) for i, x in enumerate(inputs) if is_key(x)}
+        plain = [jax.random.key_data(x) if is_key(x) else x for x in inputs]
         places = [i for i, y in enumerate(outputs) if jnp.issubdtype(y.dtype, jnp.inexact)]
         passed = _noted(layer, [outputs[i] for i in places], plain) if places else []
         for i, y in zip(places, passed):
@@ -210,10 +211,6 @@ def _noted(layer: _Layer, outputs: list, inputs: list) -> list:
 
     passing.defvjp(fwd, bwd, symbolic_zeros=True)
     return passing(outputs, inputs)
-
-
-def _is_key(x) -> bool:
-    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def _is_zero(cotangent) -> bool:

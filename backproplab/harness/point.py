@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from backproplab.case import Case
-from backproplab.harness.compare import Difference, largest
+from backproplab.harness.compare import Difference, largest, widened
 from backproplab.harness.error_rules import executed, lifted
 from backproplab.harness.opaque import by_differences
 from backproplab.harness.precise import NotPrecise, precise
@@ -129,7 +129,7 @@ class Point:
         inputs = [largest([x]) for x in self.view.diff]
         floors = [0.0 if largest([y]) else max(inputs) for y in exact[:count]] + [product / (x or 1.0) for x in inputs]
         return [
-            Difference(_float64(g), _float64(a), b, floor)
+            Difference(widened(g), widened(a), b, floor)
             for g, a, b, floor in zip(got, exact, bounds, floors, strict=True)
         ]
 
@@ -196,11 +196,6 @@ def _cotangent(kind: str, y: jax.ShapeDtypeStruct, generator: np.random.Generato
     if jnp.issubdtype(y.dtype, jnp.complexfloating):
         draw = draw + 1j * generator.normal(size=y.shape)
     return draw.astype(y.dtype)
-
-
-def _float64(x: Any) -> np.ndarray:
-    x = np.asarray(x)
-    return x.astype(np.complex128 if np.issubdtype(x.dtype, np.complexfloating) else np.float64)
 
 
 def prove_point(p: Point) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 from jax import lax
 from scipy import special
 
+from backproplab.harness import numpy_linalg
+
 # Functions that JAX (from 0.12 on) puts together from the bits of their argument.
 COMPOSED = ("exp_neg_sq",)
 
@@ -29,13 +31,15 @@ def bind(eqn: Any, values: list, xp: Any, **changes: Any) -> list:
     """The outputs of `eqn` at `values`. With `xp` numpy, arrays are numpy's; with jax.numpy they may be tracers."""
     if xp is np:
         rule = NUMPY.get(name_of(eqn))
-        if rule is not None and not any(map(_is_key, values)):
+        if rule is not None and not any(map(is_key, values)):
             with np.errstate(all="ignore"):
                 out = rule(eqn.params | changes, *values)
-                outputs = out if eqn.primitive.multiple_results else [out]
-                return [_as_traced(o, v.aval) for o, v in zip(outputs, eqn.outvars)]
-        out = _by_jax(eqn, [jnp.asarray(v) if not _is_key(v) else v for v in values], changes)
-        return [o if _is_key(o) else np.asarray(o) for o in out]
+            if out is not NotImplemented:
+                outputs = list(out) if eqn.primitive.multiple_results else [out]
+                typed = [_as_traced(o, v.aval) for o, v in zip(outputs, eqn.outvars)]
+                return typed + outputs[len(typed) :]  # an error rule may have more sorted than the equation does
+        out = _by_jax(eqn, [jnp.asarray(v) if not is_key(v) else v for v in values], changes)
+        return [o if is_key(o) else np.asarray(o) for o in out]
     return _by_jax(eqn, values, changes)
 
 
@@ -61,13 +65,31 @@ _SCATTERS = {"scatter": lax.scatter, "scatter-add": lax.scatter_add, "scatter_ad
              "scatter_min": lax.scatter_min, "scatter-max": lax.scatter_max, "scatter_max": lax.scatter_max}  # fmt: skip
 
 
-def _is_key(value) -> bool:
+def is_key(value) -> bool:
+    """Whether it is an array of PRNG keys."""
     return _extended(getattr(value, "dtype", None))
 
 
 @functools.cache  # asked for every operand of every equation
 def _extended(dtype) -> bool:
     return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.extended)
+
+
+def whole(x, target, xp):
+    """Numbers cut to whole ones: what is too large for the type becomes its largest, where numpy leaves that open."""
+    if np.dtype(target).kind not in "iu":
+        return xp.asarray(x).astype(target)
+    info = np.iinfo(target)
+    cut = xp.nan_to_num(xp.trunc(xp.real(x)), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    above, below = cut >= float(info.max), cut <= float(info.min)
+    fits = xp.where(above | below, 0.0, cut).astype(target)
+    return xp.where(above, info.max, xp.where(below, info.min, fits)).astype(target)
+
+
+def _convert(p, x):
+    if np.issubdtype(x.dtype, np.inexact):
+        return whole(x, p["new_dtype"], np) if np.dtype(p["new_dtype"]).kind in "iub" else x.astype(p["new_dtype"])
+    return x.astype(p["new_dtype"])
 
 
 def _broadcast_in_dim(p, x):
@@ -260,6 +282,23 @@ def _horner(x, coefficients):
     return total
 
 
+def _shift(function):
+    """By as many places as the number has bits, or more: nothing is left, but for the sign."""
+
+    def run(p, x, places):
+        bits = 8 * x.dtype.itemsize
+        outside = (places < 0) | (places >= bits)
+        rest = -(x < 0).astype(x.dtype) if function is np.right_shift and x.dtype.kind == "i" else np.zeros_like(x)
+        return np.where(outside, rest, function(x, np.where(outside, 0, places)))
+
+    return run
+
+
+def _logical_shift(p, x, places):
+    unsigned = np.dtype(f"uint{8 * x.dtype.itemsize}")
+    return _shift(np.right_shift)(p, x.view(unsigned), places.view(unsigned)).view(x.dtype)
+
+
 def _function(f):
     return lambda p, *args: f(*args)
 
@@ -282,6 +321,10 @@ NUMPY = {
     "eq": _function(np.equal), "ne": _function(np.not_equal), "lt": _function(np.less), "le": _function(np.less_equal),
     "gt": _function(np.greater), "ge": _function(np.greater_equal), "and": _function(np.bitwise_and),
     "or": _function(np.bitwise_or), "xor": _function(np.bitwise_xor), "not": _function(np.invert),
+    "shift_left": _shift(np.left_shift), "shift_right_arithmetic": _shift(np.right_shift), "shift_right_logical": _logical_shift,
+    "convert_element_type": _convert,
+    **{f.__name__: f for f in (numpy_linalg.triangular_solve, numpy_linalg.lu, numpy_linalg.cholesky,
+       numpy_linalg.sort, numpy_linalg.top_k)},
     "is_finite": _function(np.isfinite), "max": _function(np.maximum), "min": _function(np.minimum),
     "clamp": lambda p, low, x, high: np.minimum(np.maximum(x, low), high), "select_n": _select_n,
     "reduce_sum": _reduced(np.sum), "reduce_max": _reduced(np.max), "reduce_min": _reduced(np.min),

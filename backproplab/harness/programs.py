@@ -3,15 +3,13 @@
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax._src import compiler
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
 from backproplab.harness.control import CONTROL
@@ -24,12 +22,12 @@ from backproplab.harness.strip import holds
 # compiled once this much has been interpreted, counted in entries, an equation being as much work as so many entries.
 _INTERPRETED = 100_000_000
 _EQUATION = 3000
+_SLOWER_BY_JAX = 30  # times, where JAX hands over the operations one by one
 _IN_A_LOOP = 3  # times as much is an equation there, where arrays are taken apart and put together
 _REMEMBERED = 6
 # Most of the time to compile for the CPU is spent on making programs fast that run a few times on a few numbers.
 _QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
 _OLD_EMITTERS = {"xla_cpu_use_fusion_emitters": False}  # five times faster to compile; jax 0.12 has only the new ones
-_SHORT = 50_000  # numbers
 _LONG = 10_000_000  # entries in a program's equations; above, optimizing it pays
 
 
@@ -120,24 +118,6 @@ def quick_options() -> dict:
     return _QUICK | _OLD_EMITTERS
 
 
-@contextmanager
-def hurried(entries: int, device: Any) -> Iterator[None]:
-    """Within, single operations outside jit, on so many numbers at most, are compiled in that way as well.
-
-    JAX has no option for them; what is kept compiled is as fast as ever, since it is small.
-    """
-    options_of = compiler.get_compile_options
-    quick = quick_options() if device.platform == "cpu" and entries < _SHORT else {}
-    name = "env_options_overrides"
-    compiler.get_compile_options = lambda *args, **given: options_of(
-        *args, **given | {name: {**quick, **(given.get(name) or {})}}
-    )
-    try:
-        yield
-    finally:
-        compiler.get_compile_options = options_of
-
-
 def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     """The running error analysis of one program, which remembers its last results: several checks ask for the same."""
     analyse_anew = run_analysis(jaxpr, unknown)
@@ -172,6 +152,11 @@ def run_analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Callable[[list, Machi
             return jax.tree.map(np.asarray, compiled(_float64(inputs), machine._replace(xp=None)))
 
     return analyse
+
+
+def short(jaxpr: ClosedJaxpr) -> bool:
+    """Whether to run a program operation by operation costs less than to compile it."""
+    return not holds(("while",), jaxpr) and _SLOWER_BY_JAX * _work(jaxpr) <= _INTERPRETED
 
 
 def _work(node: Any) -> int:

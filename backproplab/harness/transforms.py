@@ -5,17 +5,17 @@ from dataclasses import replace
 from itertools import combinations
 
 import jax
-import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
-from backproplab.harness.compare import Difference, largest
+from backproplab.harness.compare import Difference, largest, widened
 from backproplab.harness.contract import line_of
-from backproplab.harness.error_rules import executed, lifted
+from backproplab.harness.eager import eager
+from backproplab.harness.error_rules import lifted
 from backproplab.harness.parallel import parallel
 from backproplab.harness.point import Point, vjp_of
-from backproplab.harness.programs import analysis, hurried
+from backproplab.harness.primitives import is_key
+from backproplab.harness.programs import analysis
 from backproplab.harness.strip import batches_by_itself, strip
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import view
@@ -83,25 +83,6 @@ def interleaved(p: Point, seed: int) -> Iterator[Check]:
     yield Check("interleaved", "pass")
 
 
-def eager(p: Point, seed: int) -> Iterator[Check]:
-    """Outside jit, where a rule sees arrays in place of tracers."""
-    cotangents = p.cotangents("random", seed)
-    inputs = p.inputs(cotangents)
-    with jax.enable_x64(p.wide), jax.default_device(p.device), hurried(sum(map(np.size, inputs)), p.device):
-        placed = [x if _is_key(x) else jnp.asarray(x) for x in inputs]
-        outputs = p.program(placed)
-    for label, got, jitted, bound in zip(
-        (*["the value"] * len(p.outputs), *p.view.labels), outputs, p.pair.rule(inputs), _bounds(p, inputs)
-    ):
-        d = Difference(_wide(got), _wide(jitted), bound)
-        if d.wrong.any():
-            i = d.worst
-            cause = f"outside jit {label} is {d.got[i]:.6g} at {list(i)}, inside {d.exact[i]:.6g}"
-            yield Check("eager", "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
-            return
-    yield Check("eager", "pass")
-
-
 def vmapped(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     """Batched over some of the arguments and the cotangent, the others shared, against one run per element.
 
@@ -143,7 +124,7 @@ def _batchings(p: Point) -> dict[str, set[int]]:
         sizes = range(1, len(single)) if len(single) <= _CHOICES else (1,)
         several = [names for size in sizes for names in combinations(single, size)]
         chosen = {" and ".join(names): set().union(*(single[name] for name in names)) for names in several}
-    everything = set().union(*single.values()) | {i + count for i, x in enumerate(p.view.rest) if not _is_key(x)}
+    everything = set().union(*single.values()) | {i + count for i, x in enumerate(p.view.rest) if not is_key(x)}
     return chosen | {"all arguments": everything}
 
 
@@ -216,7 +197,9 @@ def _apart(p: Point, name: str, words: str, got: list, alone: list) -> Check | N
 def _difference(got: tuple, exact: tuple) -> Difference:
     """Of one formula evaluated in two ways; where no bound is known, half of the digits are left to rounding."""
     both = 1.001 * (np.asarray(got[1]) + exact[1])
-    return Difference(_wide(got[0]), _wide(exact[0]), np.where(np.isfinite(both), both, 2.0**-26 * largest([exact[0]])))
+    return Difference(
+        widened(got[0]), widened(exact[0]), np.where(np.isfinite(both), both, 2.0**-26 * largest([exact[0]]))
+    )
 
 
 def _points(p: Point, seed: int, count: int) -> list[tuple[list, list]] | None:
@@ -225,18 +208,3 @@ def _points(p: Point, seed: int, count: int) -> list[tuple[list, list]] | None:
     if any(v.signature != p.view.signature for v in views):
         return None
     return [([(x * (1 - i / 128)).astype(x.dtype) for x in v.diff], v.rest) for i, v in enumerate(views)]
-
-
-def _bounds(p: Point, inputs: list) -> list[np.ndarray]:
-    """How far two runs of one formula may be apart, per output and gradient. Without an error rule: half of the digits."""
-    values, errors = p.pair.analyse_rule(inputs, executed(p.matmul))
-    half = float(ml_dtypes.finfo(p.dtype).eps) ** 0.5
-    return [np.where(np.isfinite(e), 2.002 * np.asarray(e), half * largest([v])) for v, e in zip(values, errors)]
-
-
-def _wide(x) -> np.ndarray:
-    return np.asarray(x, np.complex128 if np.iscomplexobj(x) else np.float64)
-
-
-def _is_key(x) -> bool:
-    return jax.dtypes.issubdtype(getattr(x, "dtype", np.dtype(float)), jax.dtypes.prng_key)

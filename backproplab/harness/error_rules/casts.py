@@ -14,7 +14,7 @@ from backproplab.harness.error_rules.machine import (
     storage_roundoff,
     widest,
 )
-from backproplab.harness.primitives import bind
+from backproplab.harness.primitives import bind, whole
 
 
 def convert(eqn, inputs, machine):
@@ -42,13 +42,7 @@ def _reaches(target, source) -> bool:
 
 
 def _to_whole(x, source, target, xp):
-    info = np.iinfo(target) if target.kind in "iu" else None
-
-    def cast(a):
-        if info is not None and is_inexact(source):  # JAX saturates where numpy leaves it open
-            a = xp.clip(xp.nan_to_num(xp.trunc(a), nan=0.0), float(info.min), float(info.max))
-        return xp.asarray(a).astype(target)
-
+    cast = lambda a: whole(a, target, xp) if is_inexact(source) else xp.asarray(a).astype(target)
     out = cast(x.value)
     if x.error is None or not is_float(source):
         return Bounded(out, x.error)

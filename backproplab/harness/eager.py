@@ -1,0 +1,90 @@
+"""The rule outside jit, where it sees arrays in place of tracers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+from jax.extend.core import Primitive, primitives
+
+from backproplab.harness.compare import Difference, largest, widened
+from backproplab.harness.error_rules import executed
+from backproplab.harness.point import Point
+from backproplab.harness.primitives import NUMPY, is_key
+from backproplab.harness.programs import short
+from backproplab.harness.verdict import Check
+
+_PRIMITIVES = [p for p in vars(primitives).values() if isinstance(p, Primitive) and p.name in NUMPY]
+_NARROW = ("float32", "float16", "bfloat16")  # in which numpy rounds elsewhere than XLA
+
+
+def eager(p: Point, seed: int) -> Iterator[Check]:
+    """Against the rule inside jit, up to rounding."""
+    inputs = p.inputs(p.cotangents("random", seed))
+    outputs = _outside_jit(p, inputs)
+    for label, got, jitted, bound in zip(
+        (*["the value"] * len(p.outputs), *p.view.labels), outputs, p.pair.rule(inputs), _bounds(p, inputs)
+    ):
+        d = Difference(widened(got), widened(jitted), bound)
+        if d.wrong.any():
+            i = d.worst
+            cause = f"outside jit {label} is {d.got[i]:.6g} at {list(i)}, inside {d.exact[i]:.6g}"
+            yield Check("eager", "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
+            return
+    yield Check("eager", "pass")
+
+
+def _bounds(p: Point, inputs: list) -> list[np.ndarray]:
+    """How far two runs of one formula may be apart, per output and gradient. Without an error rule: half of the digits."""
+    values, errors = p.pair.analyse_rule(inputs, executed(p.matmul))
+    half = float(ml_dtypes.finfo(p.dtype).eps) ** 0.5
+    return [np.where(np.isfinite(e), 2.002 * np.asarray(e), half * largest([v])) for v, e in zip(values, errors)]
+
+
+def _outside_jit(p: Point, inputs: list) -> list:
+    """By numpy if that will do: JAX compiles every operation by itself, ten milliseconds each."""
+    with jax.enable_x64(p.wide), jax.default_device(p.device):
+        if p.wide and short(p.pair.jaxprs[0]):
+            try:
+                with jax.disable_jit(), _by_numpy():
+                    return p.program([x if is_key(x) else jax.device_put(x) for x in inputs])
+            except Exception:  # as JAX does it, the rule may well run
+                pass
+        return p.program([x if is_key(x) else jnp.asarray(x) for x in inputs])
+
+
+@contextmanager
+def _by_numpy() -> Iterator[None]:
+    """Within, JAX runs the primitives that numpy has a counterpart of by that, on the arrays it would compile them for."""
+    native = [p.impl for p in _PRIMITIVES]
+    for p, impl in zip(_PRIMITIVES, native):
+        p.impl = partial(_run, p, impl)
+    try:
+        yield
+    finally:
+        for p, impl in zip(_PRIMITIVES, native):
+            p.impl = impl
+
+
+def _run(primitive: Primitive, native: Callable, *args: Any, **params: Any) -> Any:
+    if params.get("weak_type") or not all(map(_takes, args)):
+        return native(*args, **params)
+    shapes = jax.eval_shape(lambda *args: primitive.bind(*args, **params), *args)
+    with np.errstate(all="ignore"):
+        out = NUMPY[primitive.name](params, *map(np.asarray, args))
+    if out is NotImplemented:
+        return native(*args, **params)
+    if not primitive.multiple_results:
+        return jax.device_put(np.asarray(out, shapes.dtype))
+    return [jax.device_put(np.asarray(o, s.dtype)) for o, s in zip(out, shapes)]
+
+
+def _takes(x: Any) -> bool:
+    """Not a key, nothing narrow, and nothing whose type gives way to others, which an array of numpy's does not say."""
+    dtype = getattr(x, "dtype", None)
+    weak = getattr(x, "weak_type", dtype is None)
+    return not weak and dtype is not None and np.dtype(dtype).kind in "fbiuc" and dtype.name not in _NARROW
