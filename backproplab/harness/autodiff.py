@@ -104,15 +104,17 @@ def arithmetic_checks(p: Point, seed: int) -> Iterator[Check]:
     if p.pair.numerical:  # which have judged it in the dtype
         return
     rounds = p.rounds(seed)[:2]
-    found = [p.arithmetic(cotangents) for cotangents in rounds]
-    results = [(cotangents, differences) for cotangents, (differences, _) in zip(rounds, found)]
+    results = [(cotangents, p.arithmetic(cotangents)) for cotangents in rounds]
+    of_oracle = functools.cache(lambda: [p.rounding_of_oracle(cotangents) for cotangents in rounds])  # seldom wanted
     limit = _FORMULA_RESOLVES if p.wide else _ARITHMETIC_RESOLVES
     for leaf, label in enumerate(_labels(p)):
-        against = [_as_good_as(differences[leaf], bounds[leaf], p) for differences, bounds in found]
-        lossy = next((d for d in against if d.wrong.any()), None)
+        own = [found[leaf] for _, found in results]
+        against = lambda own=own, leaf=leaf: [_as_good_as(d, bounds[leaf], p) for d, bounds in zip(own, of_oracle())]
         check = _judged(p.dtype, label, p, leaf, results, limit, seed, finer=against)
-        if check.status != "fail" and lossy is not None and np.isfinite(lossy.bound).all():
-            check = _lossy(p, label, lossy)
+        if check.status != "fail" and any(_as_good_as(d, np.zeros(()), p).wrong.any() for d in own):
+            lossy = next((d for d in against() if d.wrong.any()), None)
+            if lossy is not None and np.isfinite(lossy.bound).all():
+                check = _lossy(p, label, lossy)
         yield check
 
 
@@ -143,12 +145,12 @@ def _labels(p: Point) -> tuple[str, ...]:
 
 
 def _judged(
-    name, label: str, p: Point, leaf: int, results: list, limit: float, seed: int, exactly=None, finer=()
+    name, label: str, p: Point, leaf: int, results: list, limit: float, seed: int, exactly=None, finer=None
 ) -> Check:
     """The check of one leaf over all cotangents: the worst decides.
 
-    What will do if the bounds cannot decide: of a formula `exactly`, all leaves in many digits; of arithmetic `finer`, the
-    same differences with other bounds.
+    What will do if the bounds cannot decide, asked for then: of a formula `exactly`, all leaves in many digits; of arithmetic
+    `finer`, the same differences with other bounds.
     """
     for cotangents, found in results:
         d = found[leaf]
@@ -166,7 +168,8 @@ def _judged(
     differences = [found[leaf] for _, found in results]
     estimated = False
     if not _decide(differences, limit):
-        sharper = _leaf(exactly(), leaf) if exactly else list(finer) if _decide(finer, limit) else None
+        others = finer() if finer else []
+        sharper = _leaf(exactly(), leaf) if exactly else others if _decide(others, limit) else None
         limit = _ARITHMETIC_RESOLVES
         if sharper:
             differences = sharper
@@ -177,7 +180,7 @@ def _judged(
         if any(d.wrong.any() for d in differences):
             worst = max(range(len(results)), key=lambda k: _ratio(differences[k]))
             return _beyond(name, label, p, leaf, differences[worst], results[worst][0], estimated, exactly, seed)
-        if not _decide(differences, limit) and not _none_wrong(finer):
+        if not _decide(differences, limit) and not _none_wrong(others):
             return _blind(name, label, p, max(d.resolves for d in differences))
     worst = max(differences, key=_ratio)
     i = worst.worst
@@ -203,9 +206,9 @@ def _agreeing(differences: list[Difference], formula: bool, p: Point) -> list[Di
     return tight if seen and not any(d.wrong.any() for d in tight) else None
 
 
-def _none_wrong(finer) -> bool:
-    """Whether there are such differences, with bounds, and none exceeds its bound."""
-    return bool(finer) and all(np.isfinite(d.bound).all() and not d.wrong.any() for d in finer)
+def _none_wrong(differences: list[Difference]) -> bool:
+    """Whether there are any, all with bounds, and none exceeds its bound."""
+    return bool(differences) and all(np.isfinite(d.bound).all() and not d.wrong.any() for d in differences)
 
 
 def _decide(differences, limit: float) -> bool:

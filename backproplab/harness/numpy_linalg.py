@@ -4,7 +4,7 @@ NotImplemented says: this one by JAX.
 """
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
 
 def triangular_solve(p, a, b):
@@ -27,9 +27,10 @@ def triangular_solve(p, a, b):
 
 def lu(p, x):
     """Rows exchanged for the largest pivot."""
-    if not x.size or np.iscomplexobj(x) or x.shape[-1] != x.shape[-2]:
+    if not x.size or x.shape[-1] != x.shape[-2]:
         return NotImplemented
-    flat = [lapack.dgetrf(m)[:2] for m in x.reshape(-1, *x.shape[-2:])]
+    (factored,) = get_lapack_funcs(("getrf",), (x,))
+    flat = [factored(m)[:2] for m in x.reshape(-1, *x.shape[-2:])]
     pivots = np.stack([pivot for _, pivot in flat])
     rows = np.tile(np.arange(x.shape[-2]), (len(flat), 1))
     for order, pivot in zip(rows, pivots):

@@ -108,17 +108,17 @@ class Point:
                     bounds = [b + _NUDGE_SAFETY / _NUDGES * np.abs(n - v) for b, n, v in zip(bounds, nudged, at_point)]
         return self._differences(values, exact, bounds, cotangents)
 
-    def arithmetic(self, cotangents: list[np.ndarray]) -> tuple[list[Difference], list[np.ndarray]]:
-        """The rule as it ran on the device, in its dtype, against its own formula in float64, per output and gradient; and
-        the bounds on what rounding in the same dtype does to the oracle's gradients."""
+    def arithmetic(self, cotangents: list[np.ndarray]) -> list[Difference]:
+        """The rule as it ran on the device, in its dtype, against its own formula in float64, per output and gradient."""
         inputs = self.inputs(cotangents)
-        machine = executed(self.matmul)
-        values, errors = self.pair.analyse_rule(inputs, machine)
-        _, oracle_errors = self.pair.analyse_oracle(inputs, machine)
+        values, errors = self.pair.analyse_rule(inputs, executed(self.matmul))
         both = 2.002 if self.wide else 1.002  # in float64 the formula's own value is as far off as the device's
         bounds = [both * np.asarray(e) for e in errors]
-        found = self._differences(self.pair.rule(inputs), values, bounds, cotangents)
-        return found, [np.asarray(e) for e in oracle_errors]
+        return self._differences(self.pair.rule(inputs), values, bounds, cotangents)
+
+    def rounding_of_oracle(self, cotangents: list[np.ndarray]) -> list[np.ndarray]:
+        """Bounds on what rounding in the same dtype does to the oracle's values and gradients."""
+        return [np.asarray(e) for e in self.pair.analyse_oracle(self.inputs(cotangents), executed(self.matmul))[1]]
 
     def _differences(self, got, exact, bounds, cotangents) -> list[Difference]:
         """With floors: an output of size y and a cotangent of size c make gradients of size c y / x."""

@@ -28,12 +28,14 @@ def name_of(eqn: Any) -> str:
 
 
 def bind(eqn: Any, values: list, xp: Any, **changes: Any) -> list:
-    """The outputs of `eqn` at `values`. With `xp` numpy, arrays are numpy's; with jax.numpy they may be tracers."""
+    """The outputs of `eqn` at `values`. With `xp` numpy, arrays are numpy's; with jax.numpy they may be tracers.
+
+    Call it where numpy is told not to warn of infinities and NaN.
+    """
     if xp is np:
         rule = NUMPY.get(name_of(eqn))
         if rule is not None and not any(map(is_key, values)):
-            with np.errstate(all="ignore"):
-                out = rule(eqn.params | changes, *values)
+            out = rule(eqn.params | changes if changes else eqn.params, *values)
             if out is not NotImplemented:
                 outputs = list(out) if eqn.primitive.multiple_results else [out]
                 typed = [_as_traced(o, v.aval) for o, v in zip(outputs, eqn.outvars)]
@@ -45,8 +47,10 @@ def bind(eqn: Any, values: list, xp: Any, **changes: Any) -> list:
 
 def _as_traced(out, aval):
     """Whole numbers in their own dtype: numpy adds up in 64 bits."""
-    whole = np.issubdtype(aval.dtype, np.integer) and np.issubdtype(np.result_type(out), np.integer)
-    return np.asarray(out).astype(aval.dtype, copy=False) if whole else out
+    if aval.dtype.kind not in "iu":
+        return out
+    out = np.asarray(out)
+    return out.astype(aval.dtype, copy=False) if out.dtype.kind in "iu" else out
 
 
 def _by_jax(eqn, values, changes):
@@ -87,6 +91,7 @@ def whole(x, target, xp):
 
 
 def _convert(p, x):
+    x = np.asarray(x)
     if np.issubdtype(x.dtype, np.inexact):
         return whole(x, p["new_dtype"], np) if np.dtype(p["new_dtype"]).kind in "iub" else x.astype(p["new_dtype"])
     return x.astype(p["new_dtype"])
@@ -286,6 +291,7 @@ def _shift(function):
     """By as many places as the number has bits, or more: nothing is left, but for the sign."""
 
     def run(p, x, places):
+        x, places = np.asarray(x), np.asarray(places, getattr(x, "dtype", None))
         bits = 8 * x.dtype.itemsize
         outside = (places < 0) | (places >= bits)
         rest = -(x < 0).astype(x.dtype) if function is np.right_shift and x.dtype.kind == "i" else np.zeros_like(x)
@@ -295,7 +301,9 @@ def _shift(function):
 
 
 def _logical_shift(p, x, places):
+    x = np.asarray(x)
     unsigned = np.dtype(f"uint{8 * x.dtype.itemsize}")
+    places = np.asarray(places, x.dtype)
     return _shift(np.right_shift)(p, x.view(unsigned), places.view(unsigned)).view(x.dtype)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
 from backproplab.harness.control import CONTROL
-from backproplab.harness.error_rules import Machine, is_float, is_inexact, lifted
+from backproplab.harness.error_rules import Machine, is_float, is_inexact, lifted, name_of_dtype
 from backproplab.harness.primitives import bind
 from backproplab.harness.rounding import body_of, bounded
 from backproplab.harness.strip import holds
@@ -215,7 +215,7 @@ def float_types(node: Any) -> set[str]:
     if isinstance(node, ClosedJaxpr | Jaxpr):
         jaxpr = node.jaxpr if isinstance(node, ClosedJaxpr) else node
         avals: list[Any] = [v.aval for eqn in jaxpr.eqns for v in (*eqn.invars, *eqn.outvars)]
-        own = {str(a.dtype) for a in avals if is_inexact(a)} - {"complex128"}
+        own = {name_of_dtype(a.dtype) for a in avals if is_inexact(a)} - {"complex128"}
         return own.union(*(float_types(value) for eqn in jaxpr.eqns for value in eqn.params.values()))
     return set().union(*map(float_types, node)) if type(node) in (tuple, list) else set()
 

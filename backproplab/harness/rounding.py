@@ -22,7 +22,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from backproplab.harness import error_rules
 from backproplab.harness.control import CONTROL
-from backproplab.harness.error_rules import UNBOUNDED, Bounded, Machine, is_float, is_inexact, widest
+from backproplab.harness.error_rules import UNBOUNDED, Bounded, Machine, is_float, is_inexact, name_of_dtype, widest
 from backproplab.harness.primitives import name_of
 from backproplab.harness.strip import forward_body
 
@@ -142,9 +142,9 @@ class _Interpreter:
         if not is_inexact(x):
             return Bounded(x, None)
         value = self.xp.asarray(x, widest(x))
-        if not is_float(typed) or str(typed.dtype) not in self.machine.smallest:
+        if not is_float(typed) or name_of_dtype(typed.dtype) not in self.machine.smallest:
             return Bounded(value, None)
-        tiny = (value != 0) & (self.xp.abs(value) < self.machine.smallest[str(typed.dtype)])
+        tiny = (value != 0) & (self.xp.abs(value) < self.machine.smallest[name_of_dtype(typed.dtype)])
         if self.xp is np:
             return Bounded(value, np.where(tiny, np.abs(value), 0.0) if tiny.any() else None)
         # an array of errors for each input, nearly always 0, would make the compiled analysis twice as long

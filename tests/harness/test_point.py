@@ -68,7 +68,7 @@ def test_formulas_do_not_depend_on_the_dtype(dtype):
 def test_roundings_are_of_the_dtype():
     """The run in float32 differs from its formula by float32's roundings, within their bound."""
     p = at(by_hand(jnp.sin, lambda x, dy: (jnp.cos(x[0]) * dy,)), X, dtype="float32")
-    value, gradient = p.arithmetic(p.cotangents("random", 0))[0]
+    value, gradient = p.arithmetic(p.cotangents("random", 0))
     for d in (value, gradient):
         assert not d.wrong.any()
         assert 0 < d.error.max() < d.bound.max() < 1e-5

@@ -72,8 +72,9 @@ def test_numpy_yields_what_jax_yields(call):
         assert any(eqn.primitive.name in NUMPY for eqn in closed.eqns)
         for eqn in closed.eqns:
             values = [np.asarray(read(v)) for v in eqn.invars]
-            ours, theirs = bind(eqn, values, np), bind(eqn, [jnp.asarray(v) for v in values], jnp)
+            theirs = bind(eqn, [jnp.asarray(v) for v in values], jnp)
             with np.errstate(all="ignore"):
+                ours = bind(eqn, values, np)
                 known = rule_for(eqn)(eqn, [Bounded(v, None) for v in values], lifted())
             for a, b, of_one in zip(ours, theirs, known, strict=True):
                 assert np.asarray(a).dtype == b.dtype and np.shape(a) == b.shape

@@ -75,6 +75,7 @@ from backproplab.harness.error_rules.machine import (
     is_float,
     is_inexact,
     lifted,
+    name_of_dtype,
     storage_roundoff,
     widest,
 )
@@ -85,7 +86,7 @@ from backproplab.harness.error_rules.units import STEPS, UNITS
 from backproplab.harness.primitives import name_of
 
 __all__ = ["BRANCHING", "RULES", "UNBOUNDED", "Bounded", "Machine", "error_array", "executed", "is_complex", "is_float", "is_inexact",
-           "lifted", "natively", "outcome", "own_extreme", "rule_for", "storage_roundoff", "unbounded", "widest"]  # fmt: skip
+           "lifted", "name_of_dtype", "natively", "outcome", "own_extreme", "rule_for", "storage_roundoff", "unbounded", "widest"]  # fmt: skip
 
 _GENTLE = ("sin", "cos", "bessel_i0e", "bessel_i1e")
 _MOVING = ("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p", "stop_gradient",

@@ -14,7 +14,9 @@ UNBOUNDED = object()
 def error_array(x: Bounded, xp: Any) -> Any:
     """The error as an array of the value's shape, zeros for exact."""
     shape = np.shape(x.value)
-    return xp.zeros(shape) if x.error is None else xp.broadcast_to(x.error, shape)
+    if x.error is None:
+        return xp.zeros(shape)
+    return x.error if np.shape(x.error) == shape else xp.broadcast_to(x.error, shape)
 
 
 def values(inputs: list[Bounded]) -> list:

@@ -75,6 +75,9 @@ def _is(x: Any, kind: Any, scalar: type | tuple) -> bool:
 _subtype = functools.cache(jax.dtypes.issubdtype)  # asked for every operand of every equation
 
 
+name_of_dtype = functools.cache(str)  # likewise; numpy makes the name anew each time
+
+
 def is_float(x: Any) -> bool:
     """Whether an array, scalar or abstract value is real floating point."""
     return _is(x, np.floating, float)
@@ -96,7 +99,7 @@ def widest(x: Any) -> type:
 
 def dtype_of(eqn: Any) -> str:
     """The floating type that an equation computes in; of complex numbers, that of their parts."""
-    name = str(eqn.outvars[0].aval.dtype)
+    name = name_of_dtype(eqn.outvars[0].aval.dtype)
     name = {"complex64": "float32", "complex128": "float64"}.get(name, name)
     return name if name in FLOATS else "float64"
 
