@@ -11,7 +11,7 @@ from jax.custom_batching import custom_vmap
 
 from backproplab import integers, normal, prng_key, verify
 from backproplab.harness import transforms
-from backproplab.harness.transforms import eager, interleaved, repeated, transform_checks, vmapped, within
+from backproplab.harness.transforms import interleaved, repeated, transform_checks, vmapped, within
 
 X = np.array([0.5, -1.25, 2.0])
 right = lambda x, dy: 2 * x * dy
@@ -71,18 +71,6 @@ def test_interleaved():
     assert (check.status, check.argument) == ("fail", "x")
     assert "the rule keeps state outside its residuals" in check.cause
     assert check.where == f"test_transforms.py:{bwd.__code__.co_firstlineno}"
-
-
-@pytest.mark.parametrize("of", ["the value", "x"])
-def test_eager(of):
-    """Value and gradient outside jit are held to those inside."""
-    off = lambda name, x: 1.5 if of == name and not isinstance(x, jax.core.Tracer) else 1.0
-    rule = by_hand(
-        lambda x: x * x, lambda x, dy: (2 * x * dy * off("x", dy),), lambda x: (x * x * off("the value", x), x)
-    )
-    (check,) = eager(at(rule, X), 0)
-    assert check.status == "fail"
-    assert check.cause.startswith(f"outside jit {of} is")
 
 
 BATCHES = {
