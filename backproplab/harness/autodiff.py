@@ -19,6 +19,7 @@ from backproplab.harness.measured import measured
 from backproplab.harness.numerical import agrees_with_differences, differences_refute
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
+from backproplab.harness.primitives import is_key
 from backproplab.harness.programs import analysis, evaluated, jitted
 from backproplab.harness.strip import batches_by_itself, strip
 from backproplab.harness.suspects import suspects
@@ -273,22 +274,19 @@ def _failed(name: str, label: str, p: Point, leaf: int, d: Difference, cotangent
 
 
 def _context(p: Point, leaf: int, cotangents: list) -> dict:
-    """What the diagnosis may compare with: the sizes in play, the other gradients, this one with a mistake in it."""
+    """What the diagnosis may compare with: numbers and arrays in play, the other gradients, this one with a mistake in it."""
     exact, _ = p.pair.analyse_oracle(p.inputs(cotangents), lifted())
     count = len(p.outputs)
-    others = {
-        label: np.asarray(g) for k, (label, g) in enumerate(zip(p.view.labels, exact[count:])) if k != leaf - count
-    }
-    arrays = [
-        *p.view.diff,
-        *[r for r in p.view.rest if not jax.dtypes.issubdtype(r.dtype, jax.dtypes.extended)],
-        *cotangents,
-    ]
-    names = [*p.view.labels, *["another argument"] * (len(arrays) - len(p.view.diff) - count), *["the output"] * count]
+    plain = [(name, x) for name, x in zip(p.view.rest_labels, p.view.rest) if not is_key(x)]
+    arguments = [*zip(p.view.labels, p.view.diff), *plain]
+    numbered = lambda what, arrays: [(what if count == 1 else f"{what} {k}", x) for k, x in enumerate(arrays)]
+    arrays = [*arguments, *numbered("the output", exact[:count]), *numbered("the cotangent", cotangents)]
+    gradients = dict(zip(p.view.labels, map(np.asarray, exact[count:])))
     return {
-        "sizes": numbers_in_play(names, arrays),
-        "others": others,
+        "sizes": numbers_in_play([*arguments, *numbered("the output", cotangents)]),
+        "others": {name: g for name, g in gradients.items() if name != p.view.labels[leaf - count]},
         "suspects": suspects(p, leaf - count, cotangents),
+        "arrays": {name: np.asarray(x) for name, x in arrays if np.asarray(x).dtype.kind in "fb"},
     }
 
 

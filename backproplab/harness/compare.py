@@ -57,6 +57,15 @@ class Difference(NamedTuple):
         return tuple(int(i) for i in np.unravel_index(np.argmax(ratio), ratio.shape)) if ratio.size else ()
 
 
+SAME = 1e-6  # relative distance below which one array is taken for the other
+
+
+def same(a: np.ndarray, b: np.ndarray, tolerance: float = SAME) -> bool:
+    """Whether `a` is `b`, which is not zero everywhere, up to a relative distance of the two as vectors."""
+    norm = float(np.linalg.norm(b))
+    return norm > 0 and float(np.linalg.norm(a - b)) <= tolerance * norm
+
+
 def widened(x: Any) -> np.ndarray:
     """The same numbers in float64 or complex128."""
     x = np.asarray(x)

@@ -5,12 +5,15 @@ mistake would; the first that reproduces the wrong one names the cause. What fit
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-_FITS = 1e-6  # relative distance below which a hypothesis reproduces the wrong gradient
+from backproplab.harness.compare import SAME, same
+from backproplab.harness.factors import factor_or_term
+
 _NUMBER = 1e-7
+_NOT_MASKED = ", where the right one is zero: a mask, a clip or a comparison is left out"
 
 
 def diagnose(
@@ -21,21 +24,20 @@ def diagnose(
     sizes: Mapping[float, str],
     others: Mapping[str, np.ndarray],
     suspects: Iterable[tuple[str, np.ndarray]],
+    arrays: Mapping[str, np.ndarray],
 ) -> str:
     """One sentence on why `got` differs from `right` at the entries where `wrong`.
 
     label: the argument's name. sizes: numbers in play (sizes of axes, counts of a mask) and what they are.
-    others: the right gradients of the other arguments. suspects: sentences, each with the gradient of which it is true.
+    others: the right gradients of the other arguments. suspects: sentences, each with the gradient of which it is true. arrays: by name, what a factor or a term may have been.
     """
     worst = _worst(got, right, wrong)
-    for sentence in _hypotheses(got, right, wrong, sizes, others, suspects):
+    for sentence in _hypotheses(got, right, wrong, sizes, others, suspects, arrays):
         return f"the gradient of {label} {sentence}; {worst}"
-    return (
-        f"the gradient of {label} is wrong in {int(wrong.sum())} of {wrong.size} entries{_spread(got, right)}; {worst}"
-    )
+    return f"the gradient of {label} is wrong in {int(wrong.sum())} of {wrong.size} entries{_spread(got, right, wrong)}; {worst}"
 
 
-def _hypotheses(got, right, wrong, sizes, others, suspects):
+def _hypotheses(got, right, wrong, sizes, others, suspects, arrays):
     finite = np.isfinite(got)
     if not finite.all():
         kind = "nan" if np.isnan(got).any() else "infinite"
@@ -49,20 +51,30 @@ def _hypotheses(got, right, wrong, sizes, others, suspects):
         return
     factor = _factor(got, right)
     if factor is not None:
-        yield (
-            "has the wrong sign"
-            if abs(factor + 1) < _NUMBER
-            else f"is {factor:.7g} times the right one{_name(factor, sizes)}"
-        )
+        named = _name(factor, sizes)
+        if not named:
+            yield from factor_or_term(got, right, {name: a for name, a in arrays.items() if np.size(a) == 1})
+        yield "has the wrong sign" if abs(factor + 1) < _NUMBER else f"is {factor:.7g} times the right one{named}"
+        return
+    near = same(got, right)  # then so is much else
+    if not near and same(got, np.conj(right)):
+        yield "is the complex conjugate of the right one"
         return
     yield from _rearranged(got, right, others)
     for sentence, gradient in suspects:
-        if _same(got, gradient):
+        if same(got, gradient) and not (near and same(gradient, right)):
             yield sentence
             return
+    yield from factor_or_term(got, right, arrays)
     yield from _scaled_slices(got, right, sizes)
+    if not near and same(np.sort(got, None), np.sort(right, None), _NUMBER):
+        yield "holds the numbers of the right one at other places: an index, an axis or an order is wrong"
+        return
     if wrong.mean() <= 0.5:
         yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries only{_place(wrong)}{_local_factor(got, right, wrong, sizes)}"
+        return
+    if not (near or np.iscomplexobj(right)) and same(np.abs(got), np.abs(right), _NUMBER):
+        yield f"has the wrong sign in {int(wrong.sum())} of {wrong.size} entries{_place(wrong)}"
         return
     yield from _missing_term(got, right)
 
@@ -70,22 +82,22 @@ def _hypotheses(got, right, wrong, sizes, others, suspects):
 def _rearranged(got, right, others):
     for axes in itertools.permutations(range(right.ndim)):
         if axes != tuple(range(right.ndim)) and np.transpose(right, axes).shape == got.shape:
-            if _same(got, np.transpose(right, axes)):
+            if same(got, np.transpose(right, axes)):
                 yield "is the transpose of the right one"
                 return
-            if _same(got, -np.transpose(right, axes)):
+            if same(got, -np.transpose(right, axes)):
                 yield "is minus the transpose of the right one"
                 return
     for other, gradient in others.items():
-        if gradient.shape == got.shape and _same(got, gradient):
+        if gradient.shape == got.shape and same(got, gradient):
             yield f"is the right gradient of {other}: two cotangents are swapped"
             return
     for axis in range(right.ndim):
         for shift in (1, -1):
-            if right.shape[axis] > 1 and _same(got, np.roll(right, shift, axis)):
+            if right.shape[axis] > 1 and same(got, np.roll(right, shift, axis)):
                 yield f"is the right one shifted by one along axis {axis}"
                 return
-        if right.shape[axis] > 1 and _same(got, np.flip(right, axis)):
+        if right.shape[axis] > 1 and same(got, np.flip(right, axis)):
             yield f"is the right one in reverse order along axis {axis}"
             return
 
@@ -98,7 +110,7 @@ def _scaled_slices(got, right, sizes):
         rest = tuple(a for a in range(right.ndim) if a != axis)
         norm = np.sum(right * right, rest, keepdims=True)
         factors = np.sum(got * right, rest, keepdims=True) / np.where(norm == 0, 1.0, norm)
-        if np.ptp(factors) > _NUMBER and _same(got, factors * right):
+        if np.ptp(factors) > _NUMBER and same(got, factors * right):
             off = np.flatnonzero(np.abs(factors.ravel() - 1) > _NUMBER)
             if off.size < right.shape[axis]:
                 few = ", ".join(str(i) for i in off[:4]) + (", ..." if off.size > 4 else "")
@@ -119,7 +131,7 @@ def _scaled_slices(got, right, sizes):
 def _missing_term(got, right):
     difference = got - right
     for axis in range(right.ndim):
-        if right.shape[axis] > 1 and _same(
+        if right.shape[axis] > 1 and same(
             difference, np.broadcast_to(difference.mean(axis, keepdims=True), difference.shape)
         ):
             yield f"is off by a term constant along axis {axis}: a mean or sum over that axis is missing or extra"
@@ -127,13 +139,11 @@ def _missing_term(got, right):
 
 
 def _factor(got, right) -> float | None:
-    norm = float(np.vdot(right, right))
+    norm = float(np.real(np.vdot(right, right)))
     if norm == 0:
         return None
-    factor = float(np.vdot(got, right)) / norm
-    return (
-        factor if abs(factor - 1) > 1e-12 and _same(got, factor * right, max(_FITS * abs(factor - 1), 1e-12)) else None
-    )
+    factor = float(np.real(np.vdot(right, got))) / norm
+    return factor if abs(factor - 1) > 1e-12 and same(got, factor * right, max(SAME * abs(factor - 1), 1e-12)) else None
 
 
 def _name(factor: float, sizes: Mapping[float, str]) -> str:
@@ -156,8 +166,10 @@ def _name(factor: float, sizes: Mapping[float, str]) -> str:
 
 
 def _local_factor(got, right, wrong, sizes) -> str:
-    if not (got[wrong].any()):
+    if not got[wrong].any():
         return ", where it is zero"
+    if right.any() and not right[wrong].any():
+        return _NOT_MASKED
     factor = _factor(got[wrong], right[wrong])
     if factor is None:
         return ""
@@ -180,13 +192,12 @@ def _place(wrong) -> str:
     return ", at " + " and ".join(words) if words else ""
 
 
-def _spread(got, right) -> str:
+def _spread(got, right, wrong) -> str:
     """What can be said of a difference without structure."""
+    if right.any() and not right[wrong].any():
+        return _NOT_MASKED
     with np.errstate(all="ignore"):
-        relative = np.abs(got - right) / np.abs(right)
-    relative = relative[np.isfinite(relative) & (relative > 0)]
-    if relative.size == 0:
-        return ""
+        relative = np.abs(got - right)[wrong] / np.abs(right[wrong])
     median = float(np.median(relative))
     if median < 1e-4:
         return f", by about {median:.1g} of their size: a constant such as an epsilon differs"
@@ -204,15 +215,10 @@ def _worst(got, right, wrong) -> str:
     return f"worst at {list(index)}: {got[index]:.6g}, right is {right[index]:.6g}"
 
 
-def _same(a, b, tolerance: float = _FITS) -> bool:
-    norm = float(np.linalg.norm(b))
-    return norm > 0 and float(np.linalg.norm(a - b)) <= tolerance * norm
-
-
-def numbers_in_play(names: Sequence[str], arrays: Sequence[np.ndarray]) -> dict[float, str]:
-    """Sizes above 1 of the arrays' axes, and the counts of boolean and 0/1 arrays, with what they are."""
+def numbers_in_play(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[float, str]:
+    """Sizes above 1 of the named arrays' axes, and the counts of boolean and 0/1 arrays, with what they are."""
     found: dict[float, str] = {}
-    for name, array in zip(names, arrays):
+    for name, array in arrays:
         for axis, size in enumerate(np.shape(array)):
             if size > 1:
                 found.setdefault(float(size), f"the size of axis {axis} of {name}")

@@ -18,12 +18,13 @@ class NothingToDifferentiate(ValueError):
 @dataclass(frozen=True)
 class View:
     """`call(diff, rest)` runs the function and returns its floating outputs; `labels` names each entry of
-    `diff`, `positions` says which argument it belongs to."""
+    `diff`, `positions` says which argument it belongs to; `rest_labels` names those of `rest`."""
 
     diff: list[Any]
     rest: list[Any]
     labels: tuple[str, ...]
     positions: tuple[int, ...]
+    rest_labels: tuple[str, ...]
     rebuild: Callable[[list, list], tuple]
     signature: Any
 
@@ -66,13 +67,14 @@ def view(case: Case, args: tuple) -> View:
 
     diff = [leaf for pick, (_, leaf) in zip(chosen, paths) if pick]
     rest = [leaf for pick, (_, leaf) in zip(chosen, paths) if not pick]
-    labels = tuple(
-        names[i] + jax.tree_util.keystr(path[1:]) for i, pick, (path, _) in zip(position, chosen, paths) if pick
-    )
+    labelled = [
+        (pick, names[i] + jax.tree_util.keystr(path[1:])) for i, pick, (path, _) in zip(position, chosen, paths)
+    ]
+    labels, rest_labels = (tuple(label for pick, label in labelled if pick is which) for which in (True, False))
     shapes = tuple((np.shape(leaf), str(getattr(leaf, "dtype", type(leaf)))) for _, leaf in paths)
     signature = (case.fn, case.reference, repr(sorted(fixed.items())), tree, tuple(chosen), shapes)
     positions = tuple(i for i, pick in zip(position, chosen) if pick)
-    return View(diff, rest, labels, positions, rebuild, signature)
+    return View(diff, rest, labels, positions, rest_labels, rebuild, signature)
 
 
 def _is_python(arg: Any) -> bool:

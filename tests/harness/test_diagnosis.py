@@ -15,11 +15,11 @@ LINE = random.normal(size=5)
 SIZES = {4.0: "the size of axis 0 of x", 7.0: "the number of ones in mask"}
 
 
-def words(got, right=RIGHT, sizes=SIZES, others=None, suspects=()):
-    got = np.asarray(got, float)
+def words(got, right=RIGHT, sizes=SIZES, others=None, suspects=(), arrays=None):
+    got = np.asarray(got, np.result_type(right))
     with np.errstate(invalid="ignore"):
         wrong = ~(np.abs(got - right) <= 1e-12)
-    return diagnose("w", got, right, wrong, sizes, others or {}, suspects)
+    return diagnose("w", got, right, wrong, sizes, others or {}, suspects, arrays or {})
 
 
 def changed(index, value):
@@ -60,6 +60,8 @@ SENTENCES = {
     "is wrong in 1 of 16 entries only, at index 1 of axis 0 and index 2 of axis 1": changed((1, 2), 9.0),
     "is off by a term constant along axis 1: a mean or sum over that axis is missing": RIGHT
     + np.array([[0.1], [0.2], [-0.3], [0.4]]),
+    "has the wrong sign in 14 of 16 entries;": RIGHT * (2 * np.isin(np.arange(16), (0, 6)).reshape(4, 4) - 1),
+    "holds the numbers of the right one at other places": random.permutation(RIGHT.ravel()).reshape(4, 4),
     "a constant such as an epsilon differs": RIGHT * (1 + 1e-5 * random.uniform(0.5, 2, (4, 4))),
     "bfloat16 rounding, or a small term left out": RIGHT * (1 + 2.0**-8 * random.uniform(0.5, 2, (4, 4))),
     "the gradient of w is wrong in 16 of 16 entries; worst at": random.normal(size=(4, 4)),
@@ -80,7 +82,7 @@ def test_worst_entry():
 def test_nan_is_not_called_wrong_where_the_right_one_is_nan():
     """Where autodiff is not finite either, the sentence does not say that it is."""
     right = np.array([np.nan, 1.0])
-    sentence = diagnose("x", np.array([np.nan, 1.0]), right, np.array([True, False]), {}, {}, ())
+    sentence = diagnose("x", np.array([np.nan, 1.0]), right, np.array([True, False]), {}, {}, (), {})
     assert sentence.startswith("the gradient of x is nan in 1 of 2 entries;")
 
 
@@ -109,6 +111,36 @@ def test_a_right_gradient_of_zero():
     assert words(RIGHT, 0 * RIGHT).startswith("the gradient of w is wrong in 16 of 16 entries; worst at")
 
 
+def test_what_is_not_masked():
+    """Where the right gradient is zero wherever the two differ, few or many entries: something was not masked."""
+    for share in (0.3, 0.8):
+        mask = random.permutation(25).reshape(5, 5) >= 25 * share
+        sentence = words(np.where(mask, 1.0, random.normal(size=(5, 5))), 1.0 * mask)
+        assert "where the right one is zero: a mask, a clip or a comparison is left out; worst" in sentence
+
+
+def test_a_small_difference_beside_large_ones_is_no_epsilon():
+    """Only what is wrong is asked for its size."""
+    right = np.array([1.0, 2.0, 0.0, 0.0, 0.0])
+    assert "epsilon" not in words(np.array([1 + 1e-13, 2 - 1e-13, 3.0, 4.0, 5.0]), right)
+
+
+def test_a_small_difference_is_named_by_its_size():
+    """What is nearly right nearly is many things: its conjugate, itself in another order, the right one of a suspect."""
+    sentence = words(
+        RIGHT * (1 + 1e-8 * random.uniform(0.5, 2, (4, 4))),
+        suspects=[("is a suspect", RIGHT)],
+        arrays={"m": np.ones(4)},
+    )
+    assert sentence.startswith("the gradient of w is wrong in 16 of 16 entries, by about 1e-08 of their size")
+
+
+def test_a_conjugate():
+    """Of a complex gradient; the conjugate is no wrong sign."""
+    right = RIGHT + 1j * RIGHT.T
+    assert "is the complex conjugate of the right one" in words(np.conj(right), right)
+
+
 def test_empty_and_scalar():
     """Arrays without axes or without entries have sentences too."""
     assert "has the wrong sign" in words(-2.0, np.array(2.0))
@@ -118,7 +150,7 @@ def test_empty_and_scalar():
 def test_numbers_in_play():
     """Sizes of axes, of whole arrays, and counts of masks, each with what it is; the first name for a number stays."""
     mask = np.array([[True, False, True], [True, True, True]])
-    found = numbers_in_play(["x", "mask"], [np.zeros((2, 4)), mask])
+    found = numbers_in_play([("x", np.zeros((2, 4))), ("mask", mask)])
     assert found == {
         2.0: "the size of axis 0 of x",
         4.0: "the size of axis 1 of x",
@@ -127,7 +159,7 @@ def test_numbers_in_play():
         5.0: "the number of ones in mask",
         6.0: "the size of mask",
     }
-    assert numbers_in_play(["x"], [np.array(3.0)]) == {}
+    assert numbers_in_play([("x", np.array(3.0))]) == {}
 
 
 # --- through verify: the sentence, the argument's path and the line ------------------------------------------------------
