@@ -20,7 +20,7 @@ from backproplab.harness.numerical import agrees_with_differences, differences_r
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.primitives import is_key
-from backproplab.harness.programs import analysis, evaluated, jitted
+from backproplab.harness.programs import analysis, evaluated, jitted, short
 from backproplab.harness.strip import batches_by_itself, strip
 from backproplab.harness.suspects import suspects
 from backproplab.harness.verdict import Check
@@ -33,6 +33,7 @@ _ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
 _UNEVEN = 0.75  # a cotangent at a kink: exact in every dtype, and not its own square
 _MANY = 5_000  # numbers; of more, slopes are asked for in one direction after the other
+_SLOPES = 12  # times that they are asked for, about
 _NUMERICAL = "JAX cannot differentiate the function without its rule: finite differences judge it, which resolve less"
 _AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 
@@ -336,16 +337,15 @@ def _kink(p: Point, seed: int) -> Kink | None:
 
 
 def _slopes(p: Point, forward: Callable, diff: list, v: list) -> list:
-    """`forward` at so many points: interpreted if these are few, else compiled."""
+    """`forward` at so many points: interpreted or compiled, whichever costs less."""
     inputs = [*diff, *v, *p.view.rest]
 
     def traced():
         with jax.enable_x64(True):
             closed = jax.make_jaxpr(forward)(diff, v, p.view.rest)
-            size = sum(map(np.size, diff))
-            if size <= AT_ONCE * _MANY:
+            if short(closed, _SLOPES):
                 return lambda inputs: evaluated(closed, inputs)
-            return jitted(lambda inputs: jaxpr_as_fun(closed)(*inputs), size, jax.devices("cpu")[0])
+            return jitted(lambda inputs: jaxpr_as_fun(closed)(*inputs), sum(map(np.size, diff)), jax.devices("cpu")[0])
 
     with jax.enable_x64(True):
         return p.once("slopes", traced)(inputs)

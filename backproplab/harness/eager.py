@@ -15,7 +15,7 @@ from backproplab.harness.compare import Difference, largest, widened
 from backproplab.harness.error_rules import executed
 from backproplab.harness.point import Point
 from backproplab.harness.primitives import NUMPY, is_key
-from backproplab.harness.programs import short
+from backproplab.harness.programs import short_for_jax
 from backproplab.harness.verdict import Check
 
 _PRIMITIVES = [p for p in vars(primitives).values() if isinstance(p, Primitive) and p.name in NUMPY]
@@ -48,7 +48,7 @@ def _bounds(p: Point, inputs: list) -> list[np.ndarray]:
 def _outside_jit(p: Point, inputs: list) -> list:
     """By numpy if that will do: JAX compiles every operation by itself, ten milliseconds each."""
     with jax.enable_x64(p.wide), jax.default_device(p.device):
-        if p.wide and short(p.pair.jaxprs[0]):
+        if p.wide and short_for_jax(p.pair.jaxprs[0]):
             try:
                 with jax.disable_jit(), _by_numpy():
                     return p.program([x if is_key(x) else jax.device_put(x) for x in inputs])

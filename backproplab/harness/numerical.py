@@ -60,12 +60,14 @@ def differences_refute(p: Point, cotangents: list[np.ndarray], leaf: int, d: Dif
     plain = strip(p.view.call(p.case.reference or p.case.fn))
     diff = [np.asarray(x, np.float64) for x in p.view.diff]
 
-    def line(t, rest):
-        return plain([x + t[0] * w if i == leaf else x for i, (x, w) in enumerate(zip(diff, v))], rest)
+    def line(t, given):
+        w, at, rest = given[0], given[1 : 1 + len(diff)], given[1 + len(diff) :]
+        return plain([x + t[0] * w if i == leaf else x for i, x in enumerate(at)], rest)
 
     # with a guess at the rounding of the function: this is asked only where no bound on it is known
-    slopes = by_differences(line, [np.zeros(())], p.view.rest, [(-largest, largest)], jax.devices("cpu")[0])
-    values, bars = slopes([np.zeros(()), *p.view.rest, *cotangents])
+    given, room = [v[leaf], *diff, *p.view.rest], [(-largest, largest)]
+    slopes = p.once(f"line {leaf}", lambda: by_differences(line, [np.zeros(())], given, room, jax.devices("cpu")[0]))
+    values, bars = slopes([np.zeros(()), *given, *cotangents])
     slope, bar = float(values[-1]), float(bars[-1])
     ours, autodiffs = (float(np.vdot(g, v[leaf])) for g in (d.got, d.exact))
     sure = bar < 1e-5 * abs(slope) and abs(autodiffs - slope) <= bar + 1e-9 * abs(slope)

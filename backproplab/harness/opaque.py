@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from backproplab.harness.programs import float_types
+from backproplab.harness.programs import float_types, jitted
 
 MOST = 2_000  # entries to differentiate by; each costs some thirty runs of the function
+_FEW = 10  # entries: the program runs so seldom that it is compiled in a hurry
 _STEPS = 2.0 ** -np.arange(3.0, 17.0, 2.0)  # of the size of an entry
 _PLACES = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 4.0, -4.0])  # in steps
 _ROUNDINGS = 64.0
@@ -44,8 +45,9 @@ def by_differences(call: Callable, diff: list, rest: list, domains: list, device
         typed = [np.asarray(x, np.float64 if wide else x.dtype) for x in diff]
         closed = jax.make_jaxpr(call)(typed, rest)
     unit = max(float(ml_dtypes.finfo(t).eps) for t in float_types(closed)) / 2
-    values = jax.jit(call)
-    along = [jax.jit(_samples(call, leaf)) for leaf in range(len(diff))]
+    compiled = jax.jit if entries > _FEW else lambda f: jitted(f, entries, device)
+    values = compiled(call)
+    along = [compiled(_samples(call, leaf)) for leaf in range(len(diff))]
 
     def gradients(inputs):
         given, others, cotangents = (

@@ -18,11 +18,12 @@ from backproplab.harness.primitives import bind
 from backproplab.harness.rounding import body_of, bounded
 from backproplab.harness.strip import holds
 
-# Interpreting a small program in numpy takes milliseconds, compiling its analysis half a second and more: the analysis is
-# compiled once this much has been interpreted, counted in entries, an equation being as much work as so many entries.
-_INTERPRETED = 100_000_000
+# To interpret an equation in numpy takes some thirty microseconds and ten nanoseconds per entry, to compile its analysis
+# twelve milliseconds: a program is compiled once as much time has gone into interpreting it. Counted in entries.
+_COMPILED = 1_200_000  # an equation's analysis, once
+_BARE = 300_000  # an equation alone
 _EQUATION = 3000
-_SLOWER_BY_JAX = 30  # times, where JAX hands over the operations one by one
+_BY_JAX = 30 * _EQUATION  # where JAX hands over the operations one by one
 _IN_A_LOOP = 3  # times as much is an equation there, where arrays are taken apart and put together
 _REMEMBERED = 6
 # Most of the time to compile for the CPU is spent on making programs fast that run a few times on a few numbers.
@@ -138,7 +139,7 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
 def run_analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Callable[[list, Machine], Any]:
     """`rounding.bounded`, from inputs of any precision; compiled once that pays."""
     interpret = bounded(jaxpr, unknown)
-    entries, work = _entries(jaxpr.jaxpr.eqns), _work(jaxpr)
+    entries, work, once = _entries(jaxpr.jaxpr.eqns), _work(jaxpr), _COMPILED * _equations(jaxpr)
     cpu = jax.devices("cpu")[0]
     compiled = jitted(lambda inputs, machine: interpret(inputs, machine._replace(xp=jnp)), entries, cpu)
     calls = 0
@@ -147,26 +148,39 @@ def run_analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Callable[[list, Machi
         nonlocal calls
         calls += 1
         with jax.enable_x64(True), jax.default_device(cpu):
-            if calls * work <= _INTERPRETED:
+            if calls * work <= once:
                 return interpret(_float64(inputs), machine)
             return jax.tree.map(np.asarray, compiled(_float64(inputs), machine._replace(xp=None)))
 
     return analyse
 
 
-def short(jaxpr: ClosedJaxpr) -> bool:
-    """Whether to run a program operation by operation costs less than to compile it."""
-    return not holds(("while",), jaxpr) and _SLOWER_BY_JAX * _work(jaxpr) <= _INTERPRETED
+def short(jaxpr: ClosedJaxpr, runs: int) -> bool:
+    """Whether to interpret a program so many times (`evaluated`) costs less than to compile it."""
+    return runs * _work(jaxpr) <= _BARE * _equations(jaxpr)
 
 
-def _work(node: Any) -> int:
+def short_for_jax(jaxpr: ClosedJaxpr) -> bool:
+    """Whether it pays to have JAX run a program operation by operation, none of them compiled."""
+    return not holds(("while",), jaxpr) and _work(jaxpr, _BY_JAX) <= _COMPILED * _equations(jaxpr)
+
+
+def _work(node: Any, equation: int = _EQUATION) -> int:
     """Of interpreting a jaxpr, or what holds some: a loop of known length counts as often as it is gone through."""
     if isinstance(node, ClosedJaxpr | Jaxpr):
         equations: list[Any] = (node.jaxpr if isinstance(node, ClosedJaxpr) else node).eqns
-        own = _EQUATION * sum(len(e.outvars) for e in equations) + _entries(equations)
+        own = equation * sum(len(e.outvars) for e in equations) + _entries(equations)
         times = [_IN_A_LOOP * e.params["length"] if "length" in e.params else 1 for e in equations]
-        return own + sum(n * _work([*e.params.values()]) for n, e in zip(times, equations))
-    return sum(map(_work, node)) if type(node) in (tuple, list) else 0
+        return own + sum(n * _work([*e.params.values()], equation) for n, e in zip(times, equations))
+    return sum(_work(item, equation) for item in node) if type(node) in (tuple, list) else 0
+
+
+def _equations(node: Any) -> int:
+    """In a jaxpr, or what holds some, at any depth."""
+    if isinstance(node, ClosedJaxpr | Jaxpr):
+        equations: list[Any] = (node.jaxpr if isinstance(node, ClosedJaxpr) else node).eqns
+        return len(equations) + sum(_equations([*e.params.values()]) for e in equations)
+    return sum(map(_equations, node)) if type(node) in (tuple, list) else 0
 
 
 def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
