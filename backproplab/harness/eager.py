@@ -85,6 +85,6 @@ def _run(primitive: Primitive, native: Callable, *args: Any, **params: Any) -> A
 
 def _takes(x: Any) -> bool:
     """Not a key, nothing narrow, and nothing whose type gives way to others, which an array of numpy's does not say."""
-    dtype = getattr(x, "dtype", None)
-    weak = getattr(x, "weak_type", dtype is None)
-    return not weak and dtype is not None and np.dtype(dtype).kind in "fbiuc" and dtype.name not in _NARROW
+    if not hasattr(x, "dtype") or is_key(x) or getattr(x, "weak_type", False):
+        return False
+    return x.dtype.kind in "fbiuc" and x.dtype.name not in _NARROW
