@@ -110,8 +110,7 @@ def mutate(cases: Case | Sequence[Case], seed: int = 0, limit: int = 60, seconds
     began = time.monotonic()
     trials = _trials(cases, seed)
     for trial in trials:  # a rule that is wrong itself would have its own mending called a mutant
-        if failing := _not_passed(trial.p, trial, arithmetic_only=False):
-            raise WrongRule(f"{trial.p.case.id} itself does not pass `{failing}`: verify it first")
+        trial.of_the_rule(autodiff.formula_checks(trial.p, seed, []))
     possible: dict[tuple, Edit] = {}
     for trial in trials:
         possible = trial.edits | possible
@@ -229,11 +228,17 @@ class _Trial:
         return self._elsewhere
 
     def undecided(self) -> set[str]:
-        """The checks that do not decide about the rule as it is."""
+        """The checks that do not decide about the rule as it is; asked once a mutant does not pass one. Raises WrongRule."""
         if self._undecided is None:
-            checks = _checks(self.p, self.seed, arithmetic_only=False)
-            self._undecided = {check.name for check in checks if check.status == "inconclusive"}
+            self._undecided = self.of_the_rule(_checks(self.p, self.seed, arithmetic_only=False))
         return self._undecided
+
+    def of_the_rule(self, checks: Iterable[Check]) -> set[str]:
+        """The names of those of the rule itself that do not decide. Raises WrongRule if one fails."""
+        found = list(checks)
+        if failing := next((check.name for check in found if check.status == "fail"), None):
+            raise WrongRule(f"{self.p.case.id} itself does not pass `{failing}`: verify it first")
+        return {check.name for check in found if check.status == "inconclusive"}
 
     def _asked_by_the_case(self) -> Iterator[_Question]:
         p, count, free = self.p, len(self.p.outputs), [0.0] * len(self.p.view.diff)
@@ -346,10 +351,12 @@ def _not_passed(planted: Point, trial: _Trial, arithmetic_only: bool) -> str | N
     A check that cannot decide is no pass either, if it could for the rule itself.
     """
     for check in _checks(planted, trial.seed, arithmetic_only):
-        if check.status == "fail":
-            return check.name
-        if check.status == "inconclusive" and check.name not in trial.undecided():
-            return f"{check.name} (inconclusive)"
+        if check.status != "pass":
+            undecided = trial.undecided()
+            if check.status == "fail":
+                return check.name
+            if check.name not in undecided:
+                return f"{check.name} (inconclusive)"
     return None
 
 
