@@ -28,8 +28,8 @@ _LARGE = 1_000_000
 def transform_checks(p: Point, seed: int, notes: list[str], whole: bool) -> Iterator[Check]:
     """In the dtype of `p`, with the rounding bounds of the rule.
 
-    whole: not only vmapped, but interleaved; inside jit, checkpoint and scan; outside jit, where each operation is compiled
-    by itself; and on several devices, where there are such and all of the rule is JAX's own.
+    whole: not only vmapped, but interleaved; inside jit, checkpoint and scan; outside jit; and on several devices, where
+    there are such and all of the rule is JAX's own.
     """
     if sum(np.size(x) for x in p.view.diff) > _LARGE:
         return
