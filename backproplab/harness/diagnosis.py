@@ -29,7 +29,8 @@ def diagnose(
     """One sentence on why `got` differs from `right` at the entries where `wrong`.
 
     label: the argument's name. sizes: numbers in play (sizes of axes, counts of a mask) and what they are.
-    others: the right gradients of the other arguments. suspects: sentences, each with the gradient of which it is true. arrays: by name, what a factor or a term may have been.
+    others: the right gradients of the other arguments. suspects: sentences, each with the gradient of which it is true.
+    arrays: by name, what a factor or a term may have been.
     """
     worst = _worst(got, right, wrong)
     for sentence in _hypotheses(got, right, wrong, sizes, others, suspects, arrays):
