@@ -99,7 +99,7 @@ CASES = (Case(log, (-np.ones(2),), dtypes=("float64",)),)  # outside its domain
 @pytest.mark.parametrize(("transforms", "outcome"), [("none", {"passed": 1}), ("examples", {"failed": 1})])
 def test_transforms(pytester, transforms, outcome):
     """A rule that only a transformation shows to be wrong passes without them."""
-    pytester.makepyfile(test_eager=ONLY_EAGER)
+    pytester.makepyfile(test_seen_outside_jit=ONLY_EAGER)
     pytester.runpytest_inprocess("-p", "no:cacheprovider", "--backprop-transforms", transforms).assert_outcomes(
         **outcome
     )
