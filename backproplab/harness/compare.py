@@ -66,8 +66,8 @@ def same(a: np.ndarray, b: np.ndarray, tolerance: float = SAME) -> bool:
     return norm > 0 and float(np.linalg.norm(a - b)) <= tolerance * norm
 
 
-def widened(x: Any) -> np.ndarray:
-    """The same numbers in float64 or complex128."""
+def in_double(x: Any) -> np.ndarray:
+    """The same numbers in double precision: float64, or complex128."""
     x = np.asarray(x)
     return x.astype(np.complex128 if np.issubdtype(x.dtype, np.complexfloating) else np.float64)
 

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 from jax.extend.core import Primitive, primitives
 
-from backproplab.harness.compare import Difference, largest, widened
+from backproplab.harness.compare import Difference, in_double, largest
 from backproplab.harness.error_rules import executed
 from backproplab.harness.point import Point
 from backproplab.harness.primitives import NUMPY, is_key
@@ -29,7 +29,7 @@ def eager(p: Point, seed: int) -> Iterator[Check]:
     for label, got, jitted, bound in zip(
         (*["the value"] * len(p.outputs), *p.view.labels), outputs, p.pair.rule(inputs), _bounds(p, inputs)
     ):
-        d = Difference(widened(got), widened(jitted), bound)
+        d = Difference(in_double(got), in_double(jitted), bound)
         if d.wrong.any():
             i = d.worst
             cause = f"outside jit {label} is {d.got[i]:.6g} at {list(i)}, inside {d.exact[i]:.6g}"

@@ -110,7 +110,8 @@ def mutate(cases: Case | Sequence[Case], seed: int = 0, limit: int = 60, seconds
     began = time.monotonic()
     trials = _trials(cases, seed)
     for trial in trials:  # a rule that is wrong itself would have its own mending called a mutant
-        trial.of_the_rule(autodiff.formula_checks(trial.p, seed, []))
+        own = itertools.chain(autodiff.formula_checks(trial.p, seed, []), promises.expectation_checks(trial.p))
+        trial.of_the_rule(own)
     possible: dict[tuple, Edit] = {}
     for trial in trials:
         possible = trial.edits | possible

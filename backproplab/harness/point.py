@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from backproplab.case import Case
-from backproplab.harness.compare import Difference, largest, widened
+from backproplab.harness.compare import Difference, in_double, largest
 from backproplab.harness.error_rules import executed, lifted
 from backproplab.harness.opaque import by_differences
 from backproplab.harness.precise import NotPrecise, precise
@@ -129,7 +129,7 @@ class Point:
         inputs = [largest([x]) for x in self.view.diff]
         floors = [0.0 if largest([y]) else max(inputs) for y in exact[:count]] + [product / (x or 1.0) for x in inputs]
         return [
-            Difference(widened(g), widened(a), b, floor)
+            Difference(in_double(g), in_double(a), b, floor)
             for g, a, b, floor in zip(got, exact, bounds, floors, strict=True)
         ]
 

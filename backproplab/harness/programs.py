@@ -21,7 +21,7 @@ from backproplab.harness.strip import holds
 # To interpret an equation in numpy takes some thirty microseconds and ten nanoseconds per entry, to compile its analysis
 # twelve milliseconds: a program is compiled once as much time has gone into interpreting it. Counted in entries.
 _COMPILED = 1_200_000  # an equation's analysis, once
-_BARE = 300_000  # an equation alone
+_BARE = 200_000  # an equation alone, in little more than a millisecond
 _EQUATION = 3000
 _BY_JAX = 30 * _EQUATION  # where JAX hands over the operations one by one
 _IN_A_LOOP = 3  # times as much is an equation there, where arrays are taken apart and put together

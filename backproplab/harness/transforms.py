@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
-from backproplab.harness.compare import Difference, largest, widened
+from backproplab.harness.compare import Difference, in_double, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.eager import eager
 from backproplab.harness.error_rules import lifted
@@ -198,7 +198,7 @@ def _difference(got: tuple, exact: tuple) -> Difference:
     """Of one formula evaluated in two ways; where no bound is known, half of the digits are left to rounding."""
     both = 1.001 * (np.asarray(got[1]) + exact[1])
     return Difference(
-        widened(got[0]), widened(exact[0]), np.where(np.isfinite(both), both, 2.0**-26 * largest([exact[0]]))
+        in_double(got[0]), in_double(exact[0]), np.where(np.isfinite(both), both, 2.0**-26 * largest([exact[0]]))
     )
 
 

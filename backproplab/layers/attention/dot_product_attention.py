@@ -280,9 +280,8 @@ def _textbook(
         sinks = jnp.broadcast_to(widened(sink)[:, None, None], (*logits.shape[:-1], 1))
         weights = softmax(jnp.concatenate([logits, sinks], -1))[..., :-1]
     if dropout_rate:
-        weights = dropout(
-            weights, _of_block(dropout_rng, 0, 0), dropout_rate
-        )  # as one block that covers all draws them
+        # as the one block that covers all draws them
+        weights = dropout(weights, _of_block(dropout_rng, 0, 0), dropout_rate)
     return jnp.einsum("...nts,...sne->...tne", weights, widened(value)).astype(query.dtype)
 
 
