@@ -1,6 +1,7 @@
 """Planted bugs: cases that look closely catch them, cases that do not are told which they let pass."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from rules import affine, softmax, with_rule
 
@@ -39,6 +40,19 @@ def test_a_wrong_rule_is_refused():
     wrong = with_rule(affine, lambda x, w, b, dy: (dy @ w.T, x.T @ dy / 4, dy.sum(0)))
     with pytest.raises(WrongRule, match="does not pass `autodiff`"):
         mutate(Case(wrong, (normal(4, 5), normal(5, 3), normal(3))))
+
+
+def test_a_rule_that_its_case_contradicts_is_refused():
+    """Else the wrong numbers of the case would be said to catch every mutant."""
+    with pytest.raises(WrongRule, match="does not pass `expected`"):
+        mutate(Case(with_rule(lambda x: x * x, lambda x, dy: (2 * x * dy,)), (np.arange(3.0),), expect=np.ones(3)))
+
+
+def test_a_rule_that_is_wrong_elsewhere_is_refused():
+    """Also where its case's own formula holds: once a mutant does not pass another check, nor does the rule."""
+    wrong = with_rule(lambda x: x * x, lambda x, dy: (jnp.where(x == 0, 7.0, 2 * x) * dy,))
+    with pytest.raises(WrongRule, match="does not pass `other points`"):
+        mutate(Case(wrong, (normal(3),)))
 
 
 def test_functions_without_a_rule_are_passed_over():

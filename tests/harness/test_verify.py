@@ -10,26 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from by_hand import by_hand, square
+from by_hand import ONLY_HERE, WIDE, X, by_hand, relu_with, right, square
 from jax.custom_batching import custom_vmap
 
 from backproplab import Case, normal, verify
 from backproplab.harness import autodiff, contract, explore, promises, second, transforms
 from backproplab.harness import verify as verifier
 from backproplab.harness.view import NothingToDifferentiate
-
-X = np.array([0.7, -1.25, 2.0])
-WIDE = {"dtypes": ("float64",)}
-ONLY_HERE = {"dtypes": ("float64",), "domain": {0: "fixed"}}  # no other points are legal
-
-
-def right(x, dy):
-    return 2 * x * dy
-
-
-def relu_with(slope):
-    return by_hand(lambda x: jnp.maximum(x, 0.0), lambda x, dy: (jnp.where(x[0] == 0, slope, x[0] > 0) * dy,))
-
 
 # --- rules that are wrong in ways of their own -------------------------------------------------------------------------
 

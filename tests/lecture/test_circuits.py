@@ -117,8 +117,8 @@ def test_S5_sigmoid_neuron_gate_by_gate():
     assert np.round([x0, x1, w0, w1, w2], 2).tolist() == [0.39, -0.59, -0.2, -0.39, 0.2]
     # nine gates, each good to one or two units in the last place
     np.testing.assert_allclose([values[-1], w2], [0.7310585786300049, 0.19661193324148185], rtol=1e-14)
-    np.testing.assert_allclose([x0, x1], [0.3932238665, -0.5898357997], atol=5e-11)  # ten places are given
-    np.testing.assert_allclose([w0, w1, w2], [-0.1966119332, -0.3932238665, 0.1966119332], atol=5e-11)
+    np.testing.assert_allclose([x0, x1], [0.3932238665, -0.5898357997], rtol=0, atol=5e-11)  # ten places are given
+    np.testing.assert_allclose([w0, w1, w2], [-0.1966119332, -0.3932238665, 0.1966119332], rtol=0, atol=5e-11)
 
 
 def test_S5_the_sigmoid_is_one_gate_or_four():
@@ -135,8 +135,8 @@ def test_S6_staged_computation():
     sigy, num, sigx, xpy, xpysqr, den, invden, f = (value for value, _ in gates(graph))
     got = [sigy, num, sigx, xpy, xpysqr, den, invden, f]
     right = [0.0179862100, 3.0179862100, 0.9525741268, -1, 1, 1.9525741268, 0.5121444488, 1.5456448841]
-    np.testing.assert_allclose(got, right, atol=5e-11)  # ten places are given
-    np.testing.assert_allclose(gradients(graph), [2.0595697956, 1.5922327515], atol=5e-11)
+    np.testing.assert_allclose(got, right, rtol=0, atol=5e-11)  # ten places are given
+    np.testing.assert_allclose(gradients(graph), [2.0595697956, 1.5922327515], rtol=0, atol=5e-11)
     forks = {name: sum(edge.source == name for edge in graph.edges) for name in ("x", "y", "v4")}
     assert (forks, graph["v4"].value) == ({"x": 3, "y": 2, "v4": 2}, xpy)
 

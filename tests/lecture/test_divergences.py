@@ -185,7 +185,7 @@ def test_S12_hinge_and_cross_entropy_side_by_side():
     value, gradient = jax.jit(jax.value_and_grad(softmax_cross_entropy_with_integer_labels))(scores, 2)
     assert np.round(softmax(scores), 4).tolist() == [0.0154, 0.6312, 0.3534]
     assert round(float(value), 4) == 1.0402
-    np.testing.assert_allclose(gradient, [0.0154, 0.6312, -0.6466], atol=5e-5)  # four places are printed
+    np.testing.assert_allclose(gradient, [0.0154, 0.6312, -0.6466], rtol=0, atol=5e-5)  # four places are printed
 
 
 def test_S13_stable_softmax():
@@ -208,7 +208,7 @@ def test_L8_S14_softmax_and_its_jacobian():
     ])  # fmt: skip
     jacobian = np.asarray(jax.jit(jax.jacobian(softmax))(z))
     np.testing.assert_allclose(jacobian, right, **TEN_PLACES)
-    np.testing.assert_allclose(jacobian.sum(1), 0, atol=1e-16)
+    np.testing.assert_allclose(jacobian.sum(1), 0, rtol=0, atol=1e-16)
     for loss, label in ((softmax_cross_entropy_with_integer_labels, 2), (softmax_cross_entropy, jnp.eye(3)[2])):
         value, gradient = jax.jit(jax.value_and_grad(loss))(z, label)
         assert float(value) == pytest.approx(0.4076059644, abs=5e-11)

@@ -32,7 +32,9 @@ def test_the_loss_falls_and_the_parameters_are_found():
     trained, losses = train(loss, params, data, optax.sgd(0.3), 200, 8, KEY)
     assert losses.shape == (200, 5)
     assert losses[-1].mean() < 1e-3 * losses[0].mean()
-    np.testing.assert_allclose(trained["w"], [0.5, -1.0, 0.3], atol=0.01)  # an error that the loss above still allows
+    np.testing.assert_allclose(
+        trained["w"], [0.5, -1.0, 0.3], rtol=0, atol=0.01
+    )  # an error that the loss above still allows
 
 
 def test_the_first_full_step_is_gradient_descent_as_the_lecture_has_it():
@@ -42,7 +44,9 @@ def test_the_first_full_step_is_gradient_descent_as_the_lecture_has_it():
     gradients = [jax.grad(loss)(params, x[i : i + 1], target[i : i + 1]) for i in range(len(x))]
     expected = jax.tree.map(lambda p, *g: p - 0.5 * sum(g) / len(x), params, *gradients)
     # sums of 40 float32 numbers of size 1, in two orders
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=40 * np.finfo(np.float32).eps), trained, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=40 * np.finfo(np.float32).eps), trained, expected
+    )
     assert losses[0, 0] == pytest.approx(float(loss(params, x, target)), rel=1e-6)
 
 
@@ -52,8 +56,10 @@ def test_hand_written_and_autodiff_gradients_train_alike():
     hand, hand_losses = train(loss, params, data, optax.sgd(0.3), 20, 8, KEY)
     autodiff, autodiff_losses = train(strip(loss), params, data, optax.sgd(0.3), 20, 8, KEY)
     steps = hand_losses.size  # a rounding error per step at most is left over: this problem contracts
-    np.testing.assert_allclose(hand_losses, autodiff_losses, atol=steps * np.finfo(np.float32).eps)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=steps * np.finfo(np.float32).eps), hand, autodiff)
+    np.testing.assert_allclose(hand_losses, autodiff_losses, rtol=0, atol=steps * np.finfo(np.float32).eps)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=steps * np.finfo(np.float32).eps), hand, autodiff
+    )
 
 
 def test_the_key_decides_the_run():
