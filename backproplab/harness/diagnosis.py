@@ -32,10 +32,10 @@ def diagnose(
     others: the right gradients of the other arguments. suspects: sentences, each with the gradient of which it is true.
     arrays: by name, what a factor or a term may have been.
     """
-    worst = _worst(got, right, wrong)
-    for sentence in _hypotheses(got, right, wrong, sizes, others, suspects, arrays):
-        return f"the gradient of {label} {sentence}; {worst}"
-    return f"the gradient of {label} is wrong in {int(wrong.sum())} of {wrong.size} entries{_spread(got, right, wrong)}; {worst}"
+    with np.errstate(all="ignore"):  # an array in play may hold infinities
+        sentence = next(_hypotheses(got, right, wrong, sizes, others, suspects, arrays), None)
+        sentence = sentence or f"is wrong in {int(wrong.sum())} of {wrong.size} entries{_spread(got, right, wrong)}"
+    return f"the gradient of {label} {sentence}; {_worst(got, right, wrong)}"
 
 
 def _hypotheses(got, right, wrong, sizes, others, suspects, arrays):
@@ -197,8 +197,7 @@ def _spread(got, right, wrong) -> str:
     """What can be said of a difference without structure."""
     if right.any() and not right[wrong].any():
         return _NOT_MASKED
-    with np.errstate(all="ignore"):
-        relative = np.abs(got - right)[wrong] / np.abs(right[wrong])
+    relative = np.abs(got - right)[wrong] / np.abs(right[wrong])
     median = float(np.median(relative))
     if median < 1e-4:
         return f", by about {median:.1g} of their size: a constant such as an epsilon differs"

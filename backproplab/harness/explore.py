@@ -49,6 +49,11 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
         if doubt and _without_effect(n.diff, at, p, seed):
             continue
         if doubt and (failed := _failing(at, seed, "other points", n.words)):
+            if n.together and failed.error is not None and not np.isfinite(failed.error):
+                notes.append(
+                    f"{failed.cause}: it overflows, which is no failure where several arguments are so large at once"
+                )
+                continue
             notes += _reproduced(at, failed, seed)
             yield failed
             return

@@ -14,13 +14,14 @@ from backproplab.harness.point import Point
 from backproplab.harness.view import view
 
 _FAR = "times 1000"
-_ALONE = 4  # arguments that are also moved one by one
+_ALONE = 4  # arguments that are also moved one by one; times 1000 all are
 
 
 class Neighbour(NamedTuple):
     """What `View` holds of the arguments at the other point, and how it was made.
 
-    zeros: whether exact zeros were put in. far: whether an entry is a thousand times as large, or infinite.
+    zeros: whether exact zeros were put in. far: whether an entry is a thousand times as large, or infinite; together:
+    whether several arguments are so at once.
     """
 
     words: str
@@ -28,6 +29,7 @@ class Neighbour(NamedTuple):
     rest: list
     zeros: bool = False
     far: bool = False
+    together: bool = False
 
 
 def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
@@ -38,10 +40,11 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
     for words, move in _moves(seed):
         moved = [_within(x, move(i, x), domain) for i, (x, domain) in enumerate(zip(diff, domains))]
         if any(m is not x for m, x in zip(moved, diff)):
-            yield Neighbour(f"with {_listed(names)} {words}", moved, rest, "zero" in words, _FAR in words)
+            far = _FAR in words
+            yield Neighbour(f"with {_listed(names)} {words}", moved, rest, "zero" in words, far, far and len(diff) > 1)
     for words, move in _lonely_moves(seed) if len(diff) > 1 else ():
-        for i, (x, domain) in enumerate(zip(diff[:_ALONE], domains)):
-            if (m := _within(x, move(i, x), domain)) is not x:
+        for i, (x, domain) in enumerate(zip(diff, domains)):
+            if (i < _ALONE or _FAR in words) and (m := _within(x, move(i, x), domain)) is not x:
                 yield Neighbour(f"with {names[i]} {words}", [*diff[:i], m, *diff[i + 1 :]], rest, far=_FAR in words)
     for words, i, m in _infinite(diff, domains, seed):
         yield Neighbour(f"with {words} of {names[i]}", [*diff[:i], m, *diff[i + 1 :]], rest, far=True)

@@ -81,3 +81,18 @@ def test_a_seam_whose_slope_is_small():
 
     verdict = verify(by_hand(share, rule), np.random.default_rng(0).normal(size=6), np.linspace(1.0, 2.0, 6))
     assert verdict.status == "pass", str(verdict)
+
+
+def test_an_overflow_where_all_arguments_are_large():
+    """A textbook rule overflows there, and so does much that is right: a note. Where one argument is large it is a failure."""
+
+    def rule(args, dy):
+        a, b = args
+        slope = dy * jnp.exp(a * b) / (1 + jnp.exp(a * b))
+        return slope * b, slope * a
+
+    softplus = by_hand(lambda a, b: jnp.logaddexp(a * b, 0.0), rule)
+    small = verify(softplus, np.full(3, 0.3), np.full(3, 0.3))
+    assert small.status == "pass"
+    assert any("a, b times 1000" in note and "overflows" in note for note in small.notes)
+    assert verify(softplus, np.full(3, 1.0), np.full(3, 1.0)).status == "fail"
