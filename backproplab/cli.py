@@ -32,8 +32,8 @@ class Verify:
     platform: Literal["default", "cpu", "gpu", "tpu", "all"] = "default"
     """Where the rules run; oracles always run in float64 on the CPU."""
     transforms: Literal["examples", "all", "none"] = "examples"
-    """Where rules are asked under jit, scan, checkpoint, eager and on several devices: at cases without a name, at all, or at
-    none; vmap at every case, or at none."""
+    """Where rules are asked under vmap, jit, scan, checkpoint, eager and on several devices: at cases without a name, at all,
+    or at none."""
     jobs: int = 0
     """Processes; 0: one per core, if there is enough to do."""
     rerun: str | None = None

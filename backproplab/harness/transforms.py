@@ -28,12 +28,13 @@ _LARGE = 1_000_000
 def transform_checks(p: Point, seed: int, notes: list[str], whole: bool) -> Iterator[Check]:
     """In the dtype of `p`, with the rounding bounds of the rule.
 
-    whole: not only vmapped, but interleaved; inside jit, checkpoint and scan; outside jit; and on several devices, where
-    there are such and all of the rule is JAX's own.
+    whole: vmapped; interleaved; inside jit, checkpoint and scan; outside jit; and on several devices, where there are such
+    and all of the rule is JAX's own. If not whole, only a rule is vmapped that is batched in a way of its own.
     """
     if sum(np.size(x) for x in p.view.diff) > _LARGE:
         return
-    yield from vmapped(p, seed, notes)
+    if whole or batches_by_itself(p.pair.jaxprs[0]):
+        yield from vmapped(p, seed, notes)
     if whole:
         yield from interleaved(p, seed)
         yield from within(p, seed)

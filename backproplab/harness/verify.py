@@ -36,8 +36,8 @@ def verify(
     case_or_fn: a `Case`, or any JAX function followed by its arguments (arrays, samplers, pytrees of them).
     seed: of the samplers and of the random cotangents; a verdict is the same for the same seed.
     under: the `jax.Device` that the rule runs on; default: JAX's first device. Oracles run on the CPU in float64.
-    transforms: at which cases the rule is asked under JAX's transformations: "examples" (vmap at every case, the others at
-        those without a name), "all" or "none".
+    transforms: at which cases the rule is asked under JAX's transformations: "examples" (those without a name; under vmap
+        every case of a rule that is batched in a way of its own), "all" or "none".
     fields: any field of `Case`.
 
     An exception of the function under test becomes a failing check that quotes it.

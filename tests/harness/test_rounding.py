@@ -88,6 +88,7 @@ def test_no_error_exceeds_its_bound():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_no_error_exceeds_its_bound_in_ten_thousand_programs(dtype, capsys):
     """The same at length, a few of the programs compiled as a whole, where XLA fuses; says how tight the bounds are."""
