@@ -20,24 +20,32 @@ def contrastive_loss(x, y, similar, margin=1.0):
     x (..., d), y (..., d), of one shape, similar (...), 1 for alike and 0 for different, of any dtype -> loss (...), in the
     dtype of x; no mean is taken. margin is a Python number, in the unit of x. Raises ValueError if the shapes differ.
     """
-    _, distance, s = _parts(x, y, similar)
-    short = jnp.maximum(0, margin - distance)
-    return (0.5 * (s * distance * distance + (1 - s) * short * short)).astype(x.dtype)
+    return _loss(_difference(x, y), similar, margin).astype(x.dtype)
 
 
-def _parts(x, y, similar):
-    """x - y, the distance and s, in float32 or wider; the distance of identical points is a constant 0."""
+def _difference(x, y):
+    """In float32 or wider."""
     if x.shape != y.shape:
         raise ValueError(f"contrastive_loss wants pairs of one shape, not {x.shape} and {y.shape}")
-    difference = widened(x) - widened(y)
+    return widened(x) - widened(y)
+
+
+def _loss(difference, similar, margin):
+    distance, s = _distance(difference), similar.astype(difference.dtype)
+    short = jnp.maximum(0, margin - distance)
+    return 0.5 * (s * distance * distance + (1 - s) * short * short)
+
+
+def _distance(difference):
+    """That of identical points is a constant 0."""
     square = jnp.sum(difference * difference, -1)
-    distance = jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
-    return difference, distance, widened(similar).astype(difference.dtype)
+    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
 def contrastive_loss_fwd(x, y, similar, margin):
-    """Keeps its arguments, which the caller holds anyway."""
-    return contrastive_loss(x, y, similar, margin), (x, y, similar)
+    """Keeps the difference, and which pairs are alike."""
+    difference = _difference(x, y)
+    return _loss(difference, similar, margin).astype(x.dtype), (difference, similar)
 
 
 def contrastive_loss_bwd(margin, residuals, dloss):
@@ -49,8 +57,8 @@ def contrastive_loss_bwd(margin, residuals, dloss):
     Kink at D = 0 of a pair that is not alike, the tip of a cone: they are to part, but no direction is the right one. 0 is
     a critical point and is taken. `similar` of an integer or boolean dtype has no gradient.
     """
-    x, y, similar = residuals
-    r, distance, s = _parts(x, y, similar)
+    r, similar = residuals
+    distance, s = _distance(r), similar.astype(r.dtype)
     dloss, short = dloss.astype(r.dtype), jnp.maximum(0, margin - distance)
     push = jnp.where(distance == 0, 0, short / jnp.where(distance == 0, 1, distance))
     dx = (dloss * (s - (1 - s) * push))[..., None] * r
@@ -63,8 +71,8 @@ defvjp(contrastive_loss, contrastive_loss_fwd, contrastive_loss_bwd)
 
 
 def _kept(x, y, similar, margin=1.0):
-    """The arguments."""
-    return x.nbytes + y.nbytes + similar.nbytes
+    """The difference, in float32 or wider, and which are alike."""
+    return x.size * max(4, x.dtype.itemsize) + similar.nbytes
 
 
 CASES = (

@@ -23,7 +23,12 @@ def pairwise_distance(x, y, p=2.0):
     x (..., d), y (..., d) of shapes that broadcast -> distance (...), in the dtype of x. p is a Python number, at least 1:
     2 the Euclidean distance, 1 the sum of absolute differences. Raises ValueError for another p.
     """
-    return _length(widened(x) - widened(y), p).astype(x.dtype)
+    return _length(_difference(x, y), p).astype(x.dtype)
+
+
+def _difference(x, y):
+    """In float32 or wider."""
+    return widened(x) - widened(y)
 
 
 def _length(difference, p):
@@ -51,8 +56,9 @@ def _slope(difference, length, p):
 
 
 def pairwise_distance_fwd(x, y, p):
-    """Keeps its arguments, which the caller holds anyway."""
-    return pairwise_distance(x, y, p), (x, y)
+    """Keeps the difference; of shapes that broadcast the arguments, since it may be much larger."""
+    r = _difference(x, y)
+    return _length(r, p).astype(x.dtype), (r,) if x.shape == y.shape else (x, y)
 
 
 def pairwise_distance_bwd(p, residuals, ddistance):
@@ -63,10 +69,10 @@ def pairwise_distance_bwd(p, residuals, ddistance):
     Kink at identical vectors, the tip of a cone: every vector of dual norm up to 1 is a subgradient, and 0 is taken. For
     p = 1 each r_i = 0 is a kink too, and there the entry is 0.
     """
-    x, y = residuals
-    r = widened(x) - widened(y)
+    alike = len(residuals) == 1
+    r = residuals[0] if alike else _difference(*residuals)
     dr = ddistance[..., None].astype(r.dtype) * _slope(r, _length(r, p), p)
-    return sum_to(x.shape, dr), sum_to(y.shape, -dr)
+    return (dr, -dr) if alike else tuple(sum_to(a.shape, d) for a, d in zip(residuals, (dr, -dr)))
 
 
 defvjp(pairwise_distance, pairwise_distance_fwd, pairwise_distance_bwd)
@@ -110,8 +116,8 @@ defvjp(cdist, cdist_fwd, cdist_bwd)
 
 
 def _kept(x, y, p=2.0):
-    """The arguments."""
-    return x.nbytes + y.nbytes
+    """The difference, in float32 or wider, or the arguments."""
+    return x.size * max(4, x.dtype.itemsize) if x.shape == y.shape else x.nbytes + y.nbytes
 
 
 def _kept_by_cdist(x, y, p=2.0):
