@@ -5,12 +5,14 @@ there is said only if it does so at other points as well, and leaves no gradient
 several edits may be the same function, and the one found first need not be the one that the author would choose.
 """
 
+import functools
 import itertools
 import time
+from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr
+from jax.extend.core import ClosedJaxpr, Literal
 
 from backproplab.harness.backward import Rule, pruned, rule_of
 from backproplab.harness.compare import Difference
@@ -78,6 +80,7 @@ class _Witness:
 
     def __init__(self, p: Point, rule: Rule, cotangents: list[np.ndarray]):
         self.inputs = p.inputs(cotangents)
+        self.backward = rule.backward.jaxpr
         self.given = [*self._run(rule.forward)[0], *cotangents]
         exact, errors = p.pair.analyse_oracle(self.inputs, lifted())
         count = len(p.outputs)
@@ -85,10 +88,26 @@ class _Witness:
         self.defined = all(np.isfinite(a).all() for a in exact)
 
     def nearly(self, backward: ClosedJaxpr, output: int, leaf: int) -> bool:
-        """Whether one output of a backward pass comes so near that a closer look is worth it."""
-        one = pruned(backward.replace(jaxpr=backward.jaxpr.replace(outvars=[backward.jaxpr.outvars[output]])))
-        (value,) = evaluated(one, self.given)
+        """Whether one output of an edited backward pass comes so near that a closer look is worth it."""
+        known, changed = set(map(id, self.backward.jaxpr.eqns)), set()
+        anew = []
+        for eqn in backward.jaxpr.eqns:
+            if id(eqn) not in known or any(v in changed for v in eqn.invars if not isinstance(v, Literal)):
+                anew.append(eqn)
+                changed.update(eqn.outvars)
+        shown = [backward.jaxpr.outvars[output]]
+        downstream = backward.jaxpr.replace(constvars=[], invars=[*self.values], eqns=anew, outvars=shown)
+        (value,) = evaluated(pruned(ClosedJaxpr(downstream, [])), [*self.values.values()])
         return _agree(np.broadcast_to(value, np.shape(self.exact[leaf])), self.exact[leaf])
+
+    @functools.cached_property
+    def values(self) -> dict[Any, Any]:
+        """Of every variable of the backward pass as it stands: an edit leaves most of them as they are."""
+        jaxpr = self.backward.jaxpr
+        made = [v for eqn in jaxpr.eqns for v in eqn.outvars]
+        values = evaluated(self.backward.replace(jaxpr=jaxpr.replace(outvars=made)), self.given)
+        given = dict(zip(jaxpr.constvars, self.backward.consts)) | dict(zip(jaxpr.invars, self.given))
+        return given | dict(zip(made, values))
 
     def right(self, program: ClosedJaxpr) -> list[bool]:
         """Per gradient, whether rounding explains the difference."""
