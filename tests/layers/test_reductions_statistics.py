@@ -115,3 +115,45 @@ def test_reducing_no_axis_or_no_entries():
     x = np.array([[1.0, -2.0]], np.float32)
     assert largest(x, ()).tolist() == x.tolist() and _gradient(lambda x: largest(x, ()), x).tolist() == [[1, 1]]
     assert norm(np.zeros((2, 0), np.float32), 1).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["var", "std", "max", "min", "prod"])
+def test_where_is_that_of_jax_numpy(name):
+    """Value and gradient as there, some rows without an entry; what absent entries hold matters to neither."""
+    options = {"axis": -1} | ({"initial": 9.0 if name == "min" else -9.0} if name in ("max", "min") else {})
+    with jax.enable_x64(True):
+        random = np.random.default_rng(3)
+        x, dy, where = random.normal(size=(4, 6)), random.normal(size=4), random.random((4, 6)) < 0.6
+        where[:, :2], where[1] = True, False  # jnp.std has NaN at a single entry
+        ours, theirs = (
+            lambda x, f=f: f(x, where=where, **options) for f in (getattr(reductions, name), getattr(jnp, name))
+        )
+        poisoned = np.where(where, x, random.choice([_INF, -_INF, np.nan], x.shape))
+        value, pull = jax.vjp(theirs, x)
+        for at in (x, poisoned):
+            got, pull_got = jax.vjp(ours, at)
+            np.testing.assert_allclose(got, value, rtol=1e-14)  # sums of 6 numbers in another order
+            np.testing.assert_allclose(pull_got(dy)[0], np.where(where, pull(dy)[0], 0), rtol=1e-13, atol=1e-15)
+
+
+def test_initial_competes_with_the_entries():
+    """It gets the gradient of the rows that it wins, ties and rows without an entry among them; NaN wins, as in the value."""
+    x = np.array([[1.0, 5.0], [2.0, 0.0], [7.0, 7.0], [np.nan, 0.0]], np.float32)
+    where = np.array([[True, True], [True, True], [False, False], [True, True]])
+    dx, dinitial = jax.grad(lambda x, i: largest(x, 1, initial=i, where=where).sum(), (0, 1))(x, np.float32(2))
+    assert dx.tolist() == [[0, 1], [0, 0], [0, 0], [1, 0]] and dinitial == 2
+    y, pull = jax.vjp(lambda i: largest(np.zeros((3, 0), np.float32), 1, initial=i), -_INF)
+    assert y.tolist() == [-_INF] * 3 and pull(jnp.ones(3)) == (3,)
+
+
+@pytest.mark.parametrize("name", ["var", "std", "max", "min", "prod"])
+def test_where_must_not_enlarge(name):
+    """(2, 3) for (3,) would be another result in JAX; and what is no mask is refused, not taken for one."""
+    fn = getattr(reductions, name)
+    options = {"initial": 0.0} if name in ("max", "min") else {}
+    for where in (np.ones((2, 3), bool), np.ones(3, np.float32)):
+        with pytest.raises(ValueError, match=r"Cannot broadcast|boolean array"):
+            fn(jnp.ones(3), where=where, **options)
+    if options:
+        with pytest.raises(ValueError, match="specify 'initial'"):
+            fn(jnp.ones(3), where=np.ones(3, bool))
