@@ -133,6 +133,22 @@ def test_bags_are_what_numpy_makes_of_the_rows_that_are_there(mode):
     np.testing.assert_allclose(pull(dy)[0], np.einsum("bre,be->re", weights, dy), rtol=1e-5, atol=1e-6)
 
 
+def test_weights_of_a_bag():
+    """torch's per_sample_weights: the same row twice with its own weight each, and what padding weighs is of no account."""
+    table, weights = np.random.default_rng(0).normal(size=(5, 3)), np.random.default_rng(1).normal(size=(3, 4))
+    there = _BAGS >= 0
+    dense = np.where(there, weights, 0)[..., None] * np.eye(5)[_BAGS]
+    with jax.enable_x64(True):
+        bags = lambda table, weights: embedding_bag(table, _BAGS, weights=weights)
+        y, pull = jax.vjp(bags, table, np.where(there, weights, np.nan))
+        dy = np.random.default_rng(2).normal(size=y.shape)
+        dtable, dweights = pull(dy)
+        np.testing.assert_allclose(y, np.einsum("bnr,re->be", dense, table), rtol=1e-13)
+        np.testing.assert_allclose(dtable, np.einsum("bnr,be->re", dense, dy), rtol=1e-13)
+        want = np.where(there, np.einsum("bne,be->bn", table[_BAGS], dy), 0)
+        np.testing.assert_allclose(dweights, want, rtol=1e-13)
+
+
 def test_nan_for_an_empty_bag_is_lost():
     """And so is that for padding: nothing of it reaches the table."""
     table, dy = np.ones((5, 2), np.float32), np.zeros((3, 2), np.float32)
@@ -150,7 +166,10 @@ def test_one_bag_of_many_equal_ids_adds_in_float32():
     assert abs(float(pull(jnp.ones_like(y))[0][0, 0]) - 10_000) <= 2.0**-8 * 10_000
 
 
-def test_a_bag_has_one_of_three_modes():
+def test_a_bag_has_one_of_three_modes_and_weights_in_one():
     """Said in one line."""
     with pytest.raises(ValueError, match='mode must be "sum", "mean" or "max"'):
         embedding_bag(np.ones((2, 2), np.float32), np.zeros(2, np.int32), "min")
+    for mode, weights in (("mean", np.ones(2)), ("max", np.ones(2)), ("sum", np.ones(1)), ("sum", 1.0)):
+        with pytest.raises(ValueError, match='weights are for mode "sum", in the shape of the ids'):
+            embedding_bag(np.ones((2, 2), np.float32), np.zeros(2, np.int32), mode, -1, weights)
