@@ -11,6 +11,11 @@ def widened(x: Any) -> jax.Array:
     return jnp.asarray(x, wide_dtype(x))
 
 
+def widened_beside(x: Any, other: Any) -> jax.Array:
+    """x as an array of the dtype of `widened(other)`, or of its own if that is wider: a whole number gets all its digits."""
+    return jnp.asarray(x, jnp.promote_types(wide_dtype(other), jnp.result_type(x)))
+
+
 def wide_dtype(x: Any) -> Any:
     """What `widened` makes of x."""
     return jnp.promote_types(jnp.result_type(x), jnp.float32)

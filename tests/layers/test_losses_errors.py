@@ -6,20 +6,25 @@ import mpmath
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 from backproplab.layers.losses import (
     absolute_error,
     charbonnier,
+    dice_loss,
     gaussian_nll,
     hinge,
     huber_loss,
     log_cosh,
+    negative_binomial_nll,
     perceptron_loss,
     poisson_nll,
     quantile_loss,
     sigmoid_focal_loss,
     smooth_absolute_error,
     squared_hinge,
+    student_t_nll,
+    tversky_loss,
 )
 
 _ROUNDOFF = 2.0**-24  # of float32
@@ -154,3 +159,62 @@ def test_likelihoods_against_numpy():
     np.testing.assert_allclose(
         jax.jit(poisson_nll)(eta, counts), np.exp(eta.astype(np.float64)) - counts * eta, rtol=16 * _ROUNDOFF
     )
+
+
+def test_likelihoods_against_scipy():
+    """Both densities at ordinary points, mean, scale and counts broadcast; scipy's p of a success is our failure's."""
+    rng = np.random.default_rng(4)
+    with jax.enable_x64(True):
+        y, t, s, n = rng.normal(size=(3, 4)), rng.normal(size=4), rng.normal(size=(3, 1)), np.float64(3.5)
+        for degrees in (n, 3):  # whole numbers beside float64 lose no digits
+            exact = -stats.t.logpdf(t, degrees, y, np.exp(s))
+            np.testing.assert_allclose(jax.jit(student_t_nll)(y, t, s, degrees), exact, rtol=1e-13)
+        counts, r = np.array([0, 1, 2, 7]), rng.uniform(0.5, 5, (3, 1))
+        exact = -stats.nbinom.logpmf(counts, r, 1 / (1 + np.exp(y)))
+        np.testing.assert_allclose(jax.jit(negative_binomial_nll)(y, counts, r), exact, rtol=1e-12)
+
+
+def test_an_outlier_of_a_t_density_pulls_by_its_inverse():
+    """(n+1) / r, where the square of r is no float32 and a normal density would pull by r itself."""
+    r = np.array([1e4, -1e15, 1e30], np.float32)
+    got = _slopes(lambda r: student_t_nll(r, _ZEROS[:3], np.float32(-1.0), 3.0), r)
+    np.testing.assert_allclose(got, 4 / r.astype(np.float64), rtol=16 * _ROUNDOFF)
+    assert np.isfinite(student_t_nll(r, _ZEROS[:3], np.float32(-1.0), 3.0)).all()
+
+
+def test_whole_numbers_have_no_gradient_and_nothing_is_enlarged():
+    """Counts and degrees of an integer dtype, and arguments of (3, 1) for predictions of (3,)."""
+    y, counts = np.zeros(3, np.float32), np.array([0, 1, 3])
+    _, pull = jax.vjp(negative_binomial_nll, y, counts, np.array(2))
+    assert [d.dtype for d in pull(y)] == [y.dtype, jax.dtypes.float0, jax.dtypes.float0]
+    _, pull = jax.vjp(student_t_nll, y, y, y, np.array(2))
+    assert [d.dtype for d in pull(y)] == [y.dtype] * 3 + [jax.dtypes.float0]
+    for fn, count in ((negative_binomial_nll, 3), (student_t_nll, 4)):
+        for i in range(1, count):
+            args = [y + 1] * count
+            args[i] = y[:, None] + 1
+            with pytest.raises(ValueError, match=r"targets of shape \(3, 1\) for predictions of shape \(3,\)"):
+                jax.eval_shape(fn, *args)
+
+
+def test_overlap_losses_are_optax_dice_loss():
+    """Each class over the pixels, prices and smoothing as there; whole targets, and classes as the last axis."""
+    rng = np.random.default_rng(5)
+    p, t = rng.dirichlet(np.ones(3), (2, 4, 5)).astype(np.float32), rng.integers(0, 2, (2, 4, 5, 3))
+    theirs = lambda **options: optax.losses.dice_loss(p, t, apply_softmax=False, reduction="none", **options)
+    np.testing.assert_allclose(dice_loss(p, t, (1, 2), 0.5), theirs(smooth=0.5), rtol=0, atol=8 * _ROUNDOFF)
+    ours = tversky_loss(p, t, axis=(1, 2), alpha=0.3, beta=0.7)
+    np.testing.assert_allclose(ours, theirs(alpha=0.3, beta=0.7), rtol=0, atol=8 * _ROUNDOFF)
+
+
+def test_overlap_losses_where_nothing_is():
+    """Two empty sets without smoothing agree; sets that agree but for 1e-6 have a loss of 6 digits, not 1 - 0.999999."""
+    empty = np.zeros((1, 4), np.float32)
+    assert dice_loss(empty, empty, smooth=0.0) == 0 and not np.any(
+        _slopes(lambda p: dice_loss(p, empty, -1, 0.0), empty)
+    )
+    p = np.full(8, 1 - 2.0**-20, np.float32)
+    exact = 0.5 * 2.0**-20 / (1 - 0.5 * 2.0**-20)
+    np.testing.assert_allclose(dice_loss(p, np.ones(8, np.float32), smooth=0.0), exact, rtol=4 * _ROUNDOFF)
+    with pytest.raises(ValueError, match="want one shape"):
+        tversky_loss(p, p[:1])

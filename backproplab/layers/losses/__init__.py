@@ -6,6 +6,8 @@ from backproplab.layers.losses.binary_cross_entropy import CASES as binary_cross
 from backproplab.layers.losses.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy
 from backproplab.layers.losses.charbonnier import CASES as charbonnier_cases
 from backproplab.layers.losses.charbonnier import charbonnier as charbonnier
+from backproplab.layers.losses.dice_loss import CASES as dice_loss_cases
+from backproplab.layers.losses.dice_loss import dice_loss as dice_loss
 from backproplab.layers.losses.entmax15 import CASES as entmax15_cases
 from backproplab.layers.losses.entmax15 import entmax15 as entmax15
 from backproplab.layers.losses.entmax15_loss import CASES as entmax15_loss_cases
@@ -36,6 +38,8 @@ from backproplab.layers.losses.multiclass_hinge import CASES as multiclass_hinge
 from backproplab.layers.losses.multiclass_hinge import multiclass_hinge as multiclass_hinge
 from backproplab.layers.losses.multiclass_sparsemax_loss import CASES as multiclass_sparsemax_loss_cases
 from backproplab.layers.losses.multiclass_sparsemax_loss import multiclass_sparsemax_loss as multiclass_sparsemax_loss
+from backproplab.layers.losses.negative_binomial_nll import CASES as negative_binomial_nll_cases
+from backproplab.layers.losses.negative_binomial_nll import negative_binomial_nll as negative_binomial_nll
 from backproplab.layers.losses.perceptron_loss import CASES as perceptron_loss_cases
 from backproplab.layers.losses.perceptron_loss import perceptron_loss as perceptron_loss
 from backproplab.layers.losses.poisson_nll import CASES as poisson_nll_cases
@@ -68,8 +72,12 @@ from backproplab.layers.losses.square_error import CASES as square_error_cases
 from backproplab.layers.losses.square_error import square_error as square_error
 from backproplab.layers.losses.squared_hinge import CASES as squared_hinge_cases
 from backproplab.layers.losses.squared_hinge import squared_hinge as squared_hinge
+from backproplab.layers.losses.student_t_nll import CASES as student_t_nll_cases
+from backproplab.layers.losses.student_t_nll import student_t_nll as student_t_nll
 from backproplab.layers.losses.total_variation import CASES as total_variation_cases
 from backproplab.layers.losses.total_variation import total_variation as total_variation
+from backproplab.layers.losses.tversky_loss import CASES as tversky_loss_cases
+from backproplab.layers.losses.tversky_loss import tversky_loss as tversky_loss
 from backproplab.layers.losses.weston_watkins_hinge import CASES as weston_watkins_hinge_cases
 from backproplab.layers.losses.weston_watkins_hinge import weston_watkins_hinge as weston_watkins_hinge
 
@@ -77,6 +85,7 @@ CASES = (
     *absolute_error_cases,
     *binary_cross_entropy_cases,
     *charbonnier_cases,
+    *dice_loss_cases,
     *entmax15_cases,
     *entmax15_loss_cases,
     *gaussian_nll_cases,
@@ -90,6 +99,7 @@ CASES = (
     *masked_softmax_cross_entropy_cases,
     *multiclass_hinge_cases,
     *multiclass_sparsemax_loss_cases,
+    *negative_binomial_nll_cases,
     *perceptron_loss_cases,
     *poisson_nll_cases,
     *poly_loss_cross_entropy_cases,
@@ -103,6 +113,8 @@ CASES = (
     *sparsemax_cases,
     *square_error_cases,
     *squared_hinge_cases,
+    *student_t_nll_cases,
     *total_variation_cases,
+    *tversky_loss_cases,
     *weston_watkins_hinge_cases,
 )
