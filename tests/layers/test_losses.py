@@ -112,6 +112,21 @@ def test_sigmoid_cross_entropy_is_exact_in_the_tail():
         assert _worst_relative_error(got, [exact]) < _BOUND
 
 
+def test_the_weight_of_class_1():
+    """torch's pos_weight, one per class: as if each example of class 1 came that many times; it must not enlarge the loss."""
+    z, labels = np.random.default_rng(5).normal(size=(4, 3)).astype(np.float32), np.eye(4, 3, dtype=np.float32)
+    weights = np.array([1.0, 2.0, 3.0], np.float32)
+    times = np.where(labels == 1, weights, 1)
+    loss, pull = jax.vjp(sigmoid_binary_cross_entropy, z, labels, weights)
+    plain, pull_plain = jax.vjp(sigmoid_binary_cross_entropy, z, labels)
+    np.testing.assert_allclose(loss, times * plain, rtol=4 * _ROUNDOFF)
+    dz, _, dweights = pull(jnp.ones_like(loss))
+    np.testing.assert_allclose(dz, times * pull_plain(jnp.ones_like(loss))[0], rtol=4 * _ROUNDOFF)
+    np.testing.assert_allclose(dweights, np.where(labels == 1, plain, 0).sum(0), rtol=8 * _ROUNDOFF)
+    with pytest.raises(ValueError, match=r"targets of shape \(4, 1, 1\)"):
+        sigmoid_binary_cross_entropy(jnp.asarray(z), labels, np.ones((4, 1, 1), np.float32))
+
+
 def test_logsumexp_weights_are_exact_in_the_tail():
     """exp(x - y) would carry the rounding of y; the weights carry none."""
     with mpmath.workdps(50):
