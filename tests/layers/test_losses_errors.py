@@ -22,6 +22,8 @@ from backproplab.layers.losses import (
     quantile_loss,
     sigmoid_focal_loss,
     smooth_absolute_error,
+    softmax_cross_entropy_with_integer_labels,
+    softmax_focal_loss,
     squared_hinge,
     student_t_nll,
     tversky_loss,
@@ -148,6 +150,21 @@ def test_focal_loss_has_no_nan_far_out():
         fn = lambda z, gamma=gamma: sigmoid_focal_loss(z, labels, None, gamma)
         assert jax.jit(fn)(z).tolist() == [0, 0, 1000, 1000]
         assert _slopes(fn, z).tolist() == [0, 0, 1, -1]
+
+
+def test_focal_loss_over_classes():
+    """Of two it is the sigmoid's; of any with gamma 0 the cross-entropy, far out too; and the slope at p = 1 is the tail's."""
+    z, labels = np.array([-25.0, -1.0, 0.0, 2.0, 17.0], np.float32), np.array([1, 0, 1, 0, 1])
+    pair = lambda z: jnp.stack([jnp.zeros_like(z), z], -1)
+    two, one = (lambda z: softmax_focal_loss(pair(z), labels)), (lambda z: sigmoid_focal_loss(z, labels))
+    np.testing.assert_allclose(two(z), one(z), rtol=64 * _ROUNDOFF)
+    np.testing.assert_allclose(_slopes(two, z), _slopes(one, z), rtol=64 * _ROUNDOFF)
+    plain = lambda z: softmax_cross_entropy_with_integer_labels(pair(z), labels)
+    focal = lambda z: softmax_focal_loss(pair(z), labels, 0.0)
+    for at in (z, 40 * z):
+        assert np.array_equal(_slopes(focal, at), _slopes(plain, at))
+        np.testing.assert_allclose(focal(at), plain(at), rtol=4 * _ROUNDOFF, atol=2 * _ROUNDOFF)  # plain: 1 + 4e-8 is 1
+    assert np.isnan(softmax_focal_loss(pair(z), labels + 2)[0])
 
 
 def test_likelihoods_against_numpy():

@@ -66,6 +66,8 @@ from backproplab.layers.losses.softmax_cross_entropy_with_integer_labels import 
 from backproplab.layers.losses.softmax_cross_entropy_with_integer_labels import (
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
 )
+from backproplab.layers.losses.softmax_focal_loss import CASES as softmax_focal_loss_cases
+from backproplab.layers.losses.softmax_focal_loss import softmax_focal_loss as softmax_focal_loss
 from backproplab.layers.losses.sparsemax import CASES as sparsemax_cases
 from backproplab.layers.losses.sparsemax import sparsemax as sparsemax
 from backproplab.layers.losses.square_error import CASES as square_error_cases
@@ -110,6 +112,7 @@ CASES = (
     *softmax_cases,
     *softmax_cross_entropy_cases,
     *softmax_cross_entropy_with_integer_labels_cases,
+    *softmax_focal_loss_cases,
     *sparsemax_cases,
     *square_error_cases,
     *squared_hinge_cases,

@@ -29,7 +29,7 @@ def sigmoid_focal_loss(logits, labels, alpha=None, gamma=2.0):
     `optax.losses.sigmoid_focal_loss`; alpha and gamma are Python numbers. gamma = 0 is the plain cross-entropy.
     """
     _, _, _, u, cross_entropy, weight = _parts(logits, labels, alpha)
-    return (weight * _powers(u, gamma)[0] * cross_entropy).astype(floating_dtype(logits))
+    return (weight * powers(u, gamma)[0] * cross_entropy).astype(floating_dtype(logits))
 
 
 def _parts(logits, labels, alpha):
@@ -41,7 +41,7 @@ def _parts(logits, labels, alpha):
     return y, p, q, y * q + (1 - y) * p, y * minus_log_p + (1 - y) * minus_log_q, weight
 
 
-def _powers(u, gamma):
+def powers(u, gamma):
     """u^gamma and its slope; where u has underflowed to 0 both are 0 (for gamma = 0: 1 and 0), never 0 times infinity."""
     if gamma == 0:
         return jnp.ones_like(u), jnp.zeros_like(u)
@@ -67,7 +67,7 @@ def sigmoid_focal_loss_bwd(alpha, gamma, residuals, dloss):
     logits, labels = residuals
     y, p, q, u, cross_entropy, weight = _parts(logits, labels, alpha)
     dloss = widened(dloss)
-    power, slope = _powers(u, gamma)
+    power, slope = powers(u, gamma)
     dlogits = dloss * weight * (power * ((1 - y) * p - y * q) + slope * (1 - 2 * y) * p * q * cross_entropy)
     if not jnp.issubdtype(labels.dtype, jnp.floating):
         return dlogits, None
