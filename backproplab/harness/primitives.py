@@ -260,8 +260,15 @@ def _running(function):
     return run
 
 
-def _reduced(function):
-    return lambda p, x: function(x, axis=tuple(p["axes"]))
+def _reduced(function, **start):
+    return lambda p, x: function(x, axis=tuple(p["axes"]), **start)
+
+
+def _extreme(function, of_none):
+    """Of no entries the infinity that loses to all; numpy has no word for that, and whole numbers are left to JAX."""
+    with_start = _reduced(function, initial=of_none)
+    plain = _reduced(function)
+    return lambda p, x: plain(p, x) if np.size(x) else with_start(p, x) if x.dtype.kind == "f" else NotImplemented
 
 
 def _maybe_integer(float_function, integer_function):
@@ -335,7 +342,7 @@ NUMPY = {
        numpy_linalg.sort, numpy_linalg.top_k)},
     "is_finite": _function(np.isfinite), "max": _function(np.maximum), "min": _function(np.minimum),
     "clamp": lambda p, low, x, high: np.minimum(np.maximum(x, low), high), "select_n": _select_n,
-    "reduce_sum": _reduced(np.sum), "reduce_max": _reduced(np.max), "reduce_min": _reduced(np.min),
+    "reduce_sum": _reduced(np.sum), "reduce_max": _extreme(np.max, -np.inf), "reduce_min": _extreme(np.min, np.inf),
     "reduce_prod": _reduced(np.prod), "reduce_and": _reduced(np.all), "reduce_or": _reduced(np.any),
     "argmax": _arg(np.argmax), "argmin": _arg(np.argmin), "cumsum": _running(np.cumsum), "cumprod": _running(np.cumprod),
     "cummax": _running(np.maximum.accumulate), "cummin": _running(np.minimum.accumulate), "dot_general": _dot_general,

@@ -43,6 +43,13 @@ def test_the_slope_at_an_infinity():
     assert verify(by_hand(shown, lambda args, dy: (dy + 0 * args[0],)), X).status == "fail"
 
 
+def test_no_entries():
+    """An axis of none: what wins is the initial, which has all of the gradient."""
+    largest = lambda x, least: jnp.max(x, 1, initial=least)
+    rule = by_hand(largest, lambda args, dy: (jnp.zeros_like(args[0]), jnp.sum(dy)))
+    assert verify(rule, np.zeros((2, 0)), np.array(1.5)).status == "pass"
+
+
 def test_a_reference_that_is_another_function_elsewhere():
     """It was not written with every point in mind: where the values differ it is not the rule that is wrong."""
     sign = lambda w: jnp.where(w >= 0, 1.0, -1.0)

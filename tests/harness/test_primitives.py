@@ -50,7 +50,7 @@ CALLS = {
     "upper triangle from the right": lambda: (lambda a, b: lax.linalg.triangular_solve(a, b, lower=False, unit_diagonal=True), SQUARES, np.swapaxes(A, 1, 2)),
     "transposed triangle": lambda: (lambda a, b: lax.linalg.triangular_solve(a, b, lower=True, transpose_a=True), SQUARES, np.swapaxes(A, 1, 2)),
     "triangle with zeros": lambda: (lambda a, b: lax.linalg.triangular_solve(a, b, left_side=True, lower=True), np.diag([1.0, 0.0]), A[0, :2]),
-    "factors": lambda: (lax.linalg.lu, SQUARES), 
+    "factors": lambda: (lax.linalg.lu, SQUARES), "largest of none": lambda: (lambda a: lax.reduce_max(a[:, :, :0], (2,)), A), "smallest whole number of none": lambda: (lambda n: lax.reduce_min(n[:0], (0,)), N),
     "square root": lambda: (lambda a: lax.linalg.cholesky(a @ np.swapaxes(a, 1, 2), symmetrize_input=False), SQUARES), "no square root": lambda: (lambda a: lax.linalg.cholesky(a), -np.eye(3)),
     "sorted, NaN last": lambda: (lambda x: lax.sort(x, 1), np.where(X == 1.5, np.nan, X)), "sorted by two": lambda: (lambda x, n: lax.sort((n, x, -x), 0, num_keys=2), X, N % 2),
     "two largest": lambda: (lambda x: lax.top_k(x, 2), np.array([[0.0, 2.0, -0.0, 2.0], [np.nan, 1.0, np.inf, 0.0], [-0.0, 0.0, -np.nan, -np.inf]])),

@@ -92,9 +92,9 @@ def reachable_extreme(eqn, x: Bounded, xp):
     """Which entries could be the extreme one along the axes, and the largest error among those."""
     axes = tuple(eqn.params["axes"])
     sign = 1.0 if eqn.primitive.name in ("reduce_max", "argmax") else -1.0
-    reachable = sign * x.value + x.error >= xp.max(sign * x.value - x.error, axes, keepdims=True)
+    reachable = sign * x.value + x.error >= xp.max(sign * x.value - x.error, axes, keepdims=True, initial=-np.inf)
     reachable = reachable | xp.isinf(x.error)
-    return reachable, xp.max(xp.where(reachable, x.error, 0.0), axes)
+    return reachable, xp.max(xp.where(reachable, x.error, 0.0), axes, initial=0.0)
 
 
 def reduce_max(eqn, inputs, machine):

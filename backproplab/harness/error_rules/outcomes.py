@@ -18,6 +18,8 @@ def outcome(eqn, inputs: Sequence[Bounded], outputs: Sequence[Bounded], xp) -> A
     """A number that tells which way an operation of `BRANCHING` went, each entry weighted by its position."""
     name = eqn.primitive.name
     x = inputs[-1 if name.startswith("select_and") else 0].value
+    if not np.size(x):
+        return 0.0
     if name in ("max", "min"):
         way = x > inputs[1].value
     elif name == "abs":
