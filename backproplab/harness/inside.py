@@ -97,14 +97,14 @@ def culprits(p: Point, cotangents: list[np.ndarray], seed: int) -> list[Culprit]
         return _merged(wrong) if wrong or not found else None
 
 
-def judged(p: Point, seed: int, notes: list[str], several: bool = True) -> list[Check]:
+def judged(p: Point, seed: int, notes: list[str], again: bool = False) -> list[Check]:
     """The formula checks of `p`; a failing gradient's cause and line are those of the wrong rules inside, if there are any.
 
     A wrong rule that is the function of `p` itself is no news: its checks stay what they are. Where rules that are right
     by themselves meet at several kinks, what the chain rule makes of their slopes need not lie between the slopes of the
     whole from its two sides, and by autodiff it does not either: then the whole is compared a small step away.
     """
-    checks = list(autodiff.formula_checks(p, seed, notes, several))
+    checks = list(autodiff.formula_checks(p, seed, notes, again))
     by_hand = getattr(p.case.fn, "bwd", None) is not None
     if all(check.status != "fail" for check in checks) or (by_hand and p.rules == 1):
         return checks

@@ -96,7 +96,7 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
     """
     if widest:
         prove_point(p)
-    given = inside.judged(p, seed, notes, several=widest)  # a formula that holds there may still ask for its dtype
+    given = inside.judged(p, seed, notes, again=not widest)  # a formula that holds there may still ask for its dtype
     yield from given
     differences = list(numerical.difference_checks(p, seed, notes)) if widest else []
     yield from differences

@@ -116,3 +116,27 @@ def test_outside_the_domain():
     verdict = verify(root, np.array([-1.0, 4.0]), **ONLY_HERE)
     assert verdict.status == "inconclusive"
     assert "outside the domain" in verdict.cause
+
+
+def test_an_infinite_slope_of_autodiff_at_a_kink():
+    """The length of a zero vector, as it stands in books: autodiff has no number there, whatever the cotangent."""
+    length = lambda x: jnp.sqrt(jnp.sum(x * x, -1))
+
+    def rule(factor):
+        def bwd(args, dy):
+            (x,) = args
+            y = length(x)[:, None]
+            return (jnp.where(y == 0, 0, factor * x / jnp.where(y == 0, 1, y)) * dy[:, None],)
+
+        return by_hand(length, bwd)
+
+    x = np.array([[0.0, 0.0], [0.4, -1.0]])
+    assert verify(rule(1.0), x, kink=True, **ONLY_HERE).status == "pass"
+    assert verify(rule(1.01), x, kink=True, **ONLY_HERE).status == "fail"
+
+
+def test_an_approximation_of_float32():
+    """It has the digits of its dtype: enough beside a float64 that is right, and not enough where it stands alone."""
+    double = by_hand(lambda x: 2 * x * (1 + (4e-7 if x.dtype == np.float32 else 0)), lambda args, dy: (2 * dy,))
+    assert verify(double, X, domain={0: "fixed"}).status == "pass"
+    assert verify(double, X, domain={0: "fixed"}, dtypes=("float32",)).status == "fail"

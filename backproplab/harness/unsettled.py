@@ -1,0 +1,69 @@
+"""Points of the harness's own making at which a function says nothing of its rule, since it is not what it is elsewhere."""
+
+import itertools
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import Jaxpr
+
+from backproplab.harness.compare import in_double, largest
+from backproplab.harness.point import Point
+from backproplab.harness.programs import evaluated
+from backproplab.harness.strip import is_closed
+
+_NUDGE = 2.0**-40
+_SAME = 1e-6  # of the largest number
+
+
+def undefined(p: Point, seed: int) -> bool:
+    """Whether no two of four points that are nearly one yield nearly the same value: a singular system, solved all the same.
+
+    Beside a jump there are two values to choose from, so that of four points two agree.
+    """
+    generator = np.random.default_rng(seed)
+    nudge = lambda x: (x * (1 + _NUDGE * generator.normal(size=np.shape(x)))).astype(x.dtype)
+    points = [p, *[p.moved([nudge(x) for x in p.view.diff]) for _ in range(3)]]
+    values = [q.pair.oracle(q.inputs(q.cotangents("zeros", seed)))[: len(q.outputs)] for q in points]
+    return not any(_same(a, b) for a, b in itertools.combinations(values, 2))
+
+
+def unsettled(base: Point, p: Point) -> bool:
+    """Whether an iteration of a fixed number of steps has come to rest at `base` but not at `p`.
+
+    The rule of what it tends to (a fixed point, an envelope) is right where it is at rest, and nobody claims more.
+    """
+    return not p.pair.numerical and _at_rest(base) and not _at_rest(p)
+
+
+def _at_rest(p: Point) -> bool:
+    """Whether twice as many steps yield the same value."""
+    inputs = [*p.view.diff, *p.view.rest]
+    with jax.enable_x64(p.wide):
+        program = jax.make_jaxpr(p.plain)(p.view.diff, p.view.rest)
+    return _same(evaluated(program, inputs), evaluated(_longer(program), inputs))
+
+
+def _longer(node: Any) -> Any:
+    """A program with twice as many steps in every loop that takes and yields nothing but what it carries."""
+    if is_closed(node):
+        return node.replace(jaxpr=_longer(node.jaxpr))
+    if isinstance(node, Jaxpr):
+        return node.replace(eqns=[eqn.replace(params=_longer_params(eqn)) for eqn in node.eqns])
+    if type(node) in (tuple, list):
+        return type(node)(map(_longer, node))
+    return node
+
+
+def _longer_params(eqn: Any) -> dict:
+    params = {name: _longer(value) for name, value in eqn.params.items()}
+    if eqn.primitive.name != "scan":
+        return params
+    carried = params["num_carry"]
+    iterates = len(eqn.invars) == params["num_consts"] + carried and len(eqn.outvars) == carried
+    return params | {"length": 2 * params["length"]} if iterates else params
+
+
+def _same(one: list, two: list) -> bool:
+    with np.errstate(all="ignore"):
+        return all(np.all(np.abs(in_double(a) - in_double(b)) <= _SAME * largest([a, b])) for a, b in zip(one, two))
