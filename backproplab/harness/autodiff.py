@@ -66,9 +66,7 @@ def checks_beside_kink(p: Point, seed: int) -> list[Check]:
 
 def _compared(p: Point, rounds: list, seed: int, again: bool = False) -> list[Check]:
     """One check per output and per gradient."""
-    room = (
-        (lambda found: [d._replace(bound=d.bound + _APPROXIMATED * np.abs(d.exact)) for d in found]) if again else list
-    )
+    room = _with_room if again else list
     oracle = "differences" if p.pair.numerical else "autodiff"
     name = oracle if p.wide else f"{oracle} {p.dtype}"
     results = [(cotangents, room(p.formulas(cotangents))) for cotangents in rounds]
@@ -78,6 +76,13 @@ def _compared(p: Point, rounds: list, seed: int, again: bool = False) -> list[Ch
     return [
         _judged(name, label, p, leaf, results, limit, seed, exactly)
         for leaf, (name, label) in enumerate(zip(names, _labels(p)))
+    ]
+
+
+def _with_room(found: list[Difference]) -> list[Difference]:
+    """For an approximation; an infinity needs none."""
+    return [
+        d._replace(bound=d.bound + _APPROXIMATED * np.abs(np.where(np.isfinite(d.exact), d.exact, 0))) for d in found
     ]
 
 
