@@ -93,23 +93,23 @@ def run(name, tmp_path, *options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "measure", "least"),
+    ("name", "claims"),
     [
-        ("breast_cancer", "held-out accuracy", 0.96),
-        ("diabetes", "held-out R^2", 0.45),
-        ("digits", "held-out accuracy", 0.97),
-        ("mnist_cnn", "held-out accuracy", 0.97),
-        ("multi_label", "held-out displays right", 0.93),
-        ("multi_label", "held-out segments right", 0.98),
-        ("overlapping_classes", "accuracy in two dimensions", 0.8),
-        ("xor", "network's accuracy", 1.0),
+        ("breast_cancer", {"held-out accuracy": 0.96}),
+        ("diabetes", {"held-out R^2": 0.45}),
+        ("digits", {"held-out accuracy": 0.97}),
+        ("mnist_cnn", {"held-out accuracy": 0.97}),
+        ("multi_label", {"held-out displays right": 0.93, "held-out segments right": 0.98}),
+        ("overlapping_classes", {"accuracy in two dimensions": 0.8}),
+        ("xor", {"network's accuracy": 1.0}),
     ],
 )
-def test_an_experiment_reaches_its_claim(name, measure, least, tmp_path):
+def test_an_experiment_reaches_its_claims(name, claims, tmp_path):
     """With its defaults, on rows that it was not trained on; compared with autodiff it ends at rounding level."""
     gradients = "hand" if name == "mnist_cnn" else "both"  # in float64 its whole training takes minutes
     measures, printed = run(name, tmp_path, "--gradients", gradients)
-    assert measures[measure] >= least
+    for measure, least in claims.items():
+        assert measures[measure] >= least
     assert (": rounding level" in printed) == (gradients == "both")
     assert "MORE THAN ROUNDING" not in printed
 

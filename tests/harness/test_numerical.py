@@ -134,6 +134,7 @@ def test_steps_keep_to_the_winner_of_a_scatter():
     assert "no step stays on one branch" in notes[0]
 
 
+@pytest.mark.slow
 def test_where_no_bound_decides():
     """Of Newton's iteration, whose rounding error the analysis can only take for one that grows, a wrong slope is convicted."""
 

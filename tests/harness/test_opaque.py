@@ -85,6 +85,7 @@ def test_a_wrong_rule():
     assert all("test_opaque.py:" in check.where for check in verdict.checks if check.status == "fail")
 
 
+@pytest.mark.slow
 def test_a_wrong_second_derivative():
     """Of a rule that is right and holds one of its arguments for constant."""
     verdict = verify(Case(root(first=jax.lax.stop_gradient), (M, E), domain={1: (0.0, 0.9)}, order=2))

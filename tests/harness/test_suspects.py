@@ -65,6 +65,7 @@ def test_each_mistake_is_named(sentence):
     assert not any(words in verdict.cause for words in others)
 
 
+@pytest.mark.slow
 def test_right_rules_of_the_same_functions_pass():
     """So each failure above is that of its mistake."""
     assert verify(dense(), X, W, B).passed

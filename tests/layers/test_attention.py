@@ -308,6 +308,7 @@ def test_a_sink_is_a_key_without_a_value():
         assert np.max(error + other) < 1e-4 * np.max(np.abs(right))  # else it would say nothing
 
 
+@pytest.mark.slow
 def test_dropout_of_weights():
     """The mean over many keys is attention without it; the dropped share is what was asked for; a key decides."""
     q, k, v = draw((7, 2, 3), (9, 2, 3), (9, 2, 3))
