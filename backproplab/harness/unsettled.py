@@ -65,5 +65,6 @@ def _longer_params(eqn: Any) -> dict:
 
 
 def _same(one: list, two: list) -> bool:
-    with np.errstate(all="ignore"):
-        return all(np.all(np.abs(in_double(a) - in_double(b)) <= _SAME * largest([a, b])) for a, b in zip(one, two))
+    pairs = [(in_double(a), in_double(b)) for a, b in zip(one, two)]
+    with np.errstate(all="ignore"):  # infinities
+        return all(np.all((a == b) | (np.abs(a - b) <= _SAME * largest([a, b]))) for a, b in pairs)
