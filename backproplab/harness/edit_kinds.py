@@ -85,7 +85,8 @@ def _other_value(site):
     for i, v in enumerate(site.eqn.invars):
         for value in site.scope:
             if not isinstance(v, Literal) and value.var is not v and same_type(value.var.aval, v.aval):
-                words = f"to use {quoted(value.name)} in place of {quoted(site.name(i))}"
+                meant, own = quoted(value.name), quoted(site.name(i))
+                words = f"to use {meant} in place of {own}" if meant != own else f"to use another value of {own}"
                 yield f"{i} {value.key}", words, with_operands(site, with_item(site.eqn.invars, i, value.var))
 
 

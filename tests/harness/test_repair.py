@@ -65,3 +65,16 @@ def test_the_change_is_named(name):
         assert not any("makes the rule right" in hint for hint in hints)
     else:
         assert hints and words in hints[0] and "test_repair.py:" in hints[0]
+
+
+def one_name(x, dy):
+    g = jnp.cos(x)
+    first = g
+    g = g * jnp.exp(jnp.sin(x))
+    return (dy * first + 0 * g,)
+
+
+def test_two_values_of_one_name():
+    """They are told apart where a rule gives one name to one after the other."""
+    verdict = verify(with_rule(lambda x: jnp.exp(jnp.sin(x)), one_name), X, dtypes=("float64",))
+    assert any("to use another value of `g` makes the rule right" in note for note in verdict.notes)
