@@ -13,7 +13,7 @@ from backproplab.harness.error_rules import Bounded
 _STEP_WEIGHT = 1.6180339887
 
 
-def _scan_sizes(params: dict) -> tuple[int, int]:
+def scan_sizes(params: dict) -> tuple[int, int]:
     """The number of constants and of carried arrays; from jax 0.12 on they are the lengths of two subtrees."""
     if "ft_in" in params:
         consts, carry, _ = params["ft_in"].unpack()
@@ -32,7 +32,7 @@ def _split(items: Sequence, *sizes: int) -> list:
 
 def _scan(interpreter: Any, eqn, inputs):
     p, xp = eqn.params, interpreter.xp
-    num_consts, num_carry = _scan_sizes(p)
+    num_consts, num_carry = scan_sizes(p)
     consts, carry, xs = _split(inputs, num_consts, num_carry)
 
     def step(state, x):

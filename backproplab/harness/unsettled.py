@@ -8,6 +8,7 @@ import numpy as np
 from jax.extend.core import Jaxpr
 
 from backproplab.harness.compare import in_double, largest
+from backproplab.harness.control import scan_sizes
 from backproplab.harness.point import Point
 from backproplab.harness.programs import evaluated
 from backproplab.harness.strip import is_closed
@@ -59,8 +60,8 @@ def _longer_params(eqn: Any) -> dict:
     params = {name: _longer(value) for name, value in eqn.params.items()}
     if eqn.primitive.name != "scan":
         return params
-    carried = params["num_carry"]
-    iterates = len(eqn.invars) == params["num_consts"] + carried and len(eqn.outvars) == carried
+    consts, carried = scan_sizes(params)
+    iterates = len(eqn.invars) == consts + carried and len(eqn.outvars) == carried
     return params | {"length": 2 * params["length"]} if iterates else params
 
 
