@@ -221,7 +221,7 @@ def test_norms_of_singular_values():
         u, v = np.array([0.6, 0.8, 0.0]), np.array([1.0, 0.0])
         for norm in (nuclear_norm, spectral_norm_value):
             np.testing.assert_allclose(norm(5 * np.outer(u, v)), 5, rtol=1e-13)
-            np.testing.assert_allclose(jax.grad(norm)(5 * np.outer(u, v)), np.outer(u, v), rtol=0, atol=1e-15)
+            np.testing.assert_allclose(jax.grad(norm)(5 * np.outer(u, v)), np.outer(u, v), rtol=0, atol=4 * _EPS)
 
 
 def test_results_have_names():
@@ -295,7 +295,7 @@ def test_equal_eigenvalues():
         np.testing.assert_array_equal(grad(lambda a: jnp.prod(eigh(a).eigenvalues))(one), one)
         project = lambda v: jnp.sum(jnp.arange(9.0).reshape(3, 3) * (v @ v.mT))  # V V^T = 1, whatever a
         whole = grad(lambda a: project(eigh(a).eigenvectors))
-        np.testing.assert_allclose(whole(one), np.zeros((3, 3)), rtol=0, atol=1e-14)
+        np.testing.assert_allclose(whole(one), np.zeros((3, 3)), rtol=0, atol=3 * 8 * _EPS)
         assert not np.isfinite(grad(lambda a: eigh(a).eigenvectors[0, 1] * 1.0)(one)).all()
 
 
