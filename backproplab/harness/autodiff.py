@@ -12,6 +12,7 @@ from jax.extend.core import jaxpr_as_fun
 from backproplab.harness.blame import line_of_gradient
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
+from backproplab.harness.counterfactual import other_function
 from backproplab.harness.diagnosis import diagnose, numbers_in_play
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.kinks import AT_ONCE, Kink, judge_kink
@@ -179,9 +180,9 @@ def _judged(
             and leaf >= len(p.outputs)
             and all(np.isfinite(v.exact).all() for v in found[: len(p.outputs)])
         ):
-            return _failed(name, label, p, leaf, d, cotangents)
+            return _failed(name, label, p, leaf, d, cotangents, seed)
         if d.wrong.any():
-            return _failed(name, label, p, leaf, d, cotangents)
+            return _failed(name, label, p, leaf, d, cotangents, seed)
     if any(found[leaf].undefined.any() for _, found in results):
         cause = f"{label} is not finite here, by autodiff either: the point lies outside the domain"
         return Check(name, "inconclusive", label, cause=cause)
@@ -251,7 +252,7 @@ def _beyond(name, label, p, leaf, d, cotangents, estimated, formula, seed) -> Ch
     if sure or (
         formula and leaf >= len(p.outputs) and differences_refute(p, cotangents, leaf - len(p.outputs), d, seed)
     ):
-        return replace(_failed(name, label, p, leaf, d, cotangents), estimated=estimated)
+        return replace(_failed(name, label, p, leaf, d, cotangents, seed), estimated=estimated)
     i = d.worst
     reason = "no error rule for " + ", ".join(sorted(p.pair.unknown)) if p.pair.unknown else "rounding could explain it"
     cause = f"{label} is {d.got[i]:.6g} at {list(i)} and should be {d.exact[i]:.6g}: more than the measured noise, but {reason}"
@@ -280,19 +281,19 @@ def _ratio(d: Difference) -> float:
     return float(d.error[i] / d.bound[i]) if d.bound[i] > 0 else float(d.error[i] > 0)
 
 
-def _failed(name: str, label: str, p: Point, leaf: int, d: Difference, cotangents: list) -> Check:
+def _failed(name: str, label: str, p: Point, leaf: int, d: Difference, cotangents: list, seed: int) -> Check:
     """The failing check with its cause and line."""
     i = d.worst
     numbers = (float(d.error[i]), float(d.bound[i]))
     if leaf < len(p.outputs):
         cause = f"fwd returns another value than the function: {d.got[i]:.9g} at {list(i)} in place of {d.exact[i]:.9g}"
         return Check(name, "fail", None, *numbers, cause=cause, where=line_of(getattr(p.case.fn, "fwd", None)))
-    cause = diagnose(label, d.got, d.exact, d.wrong | np.isnan(d.got), **_context(p, leaf, cotangents))
+    cause = diagnose(label, d.got, d.exact, d.wrong | np.isnan(d.got), **_context(p, leaf, cotangents, seed))
     where = line_of_gradient(p.case.fn, p.args, label)
     return Check(name, "fail", label, *numbers, cause=cause, where=where)
 
 
-def _context(p: Point, leaf: int, cotangents: list) -> dict:
+def _context(p: Point, leaf: int, cotangents: list, seed: int) -> dict:
     """What the diagnosis may compare with: numbers and arrays in play, the other gradients, this one with a mistake in it."""
     exact, _ = p.pair.analyse_oracle(p.inputs(cotangents), lifted())
     count = len(p.outputs)
@@ -306,6 +307,7 @@ def _context(p: Point, leaf: int, cotangents: list) -> dict:
         "others": {name: g for name, g in gradients.items() if name != p.view.labels[leaf - count]},
         "suspects": suspects(p, leaf - count, cotangents),
         "arrays": {name: np.asarray(x) for name, x in arrays if np.asarray(x).dtype.kind in "fb"},
+        "otherwise": lambda: other_function(p, leaf - count, seed),
     }
 
 

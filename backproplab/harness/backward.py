@@ -28,7 +28,10 @@ from backproplab.harness.rounding import body_of
 # Where loops and branches keep the bodies that may be edited.
 BODIES = {"scan": "jaxpr", "while": "body_jaxpr", "cond": "branches"}
 # What runs between a rule and its trace and is no part of it.
-_HELPERS = ("backproplab/rule.py", "backproplab/harness/backward.py")
+_HELPERS = (
+    "backproplab/rule.py",
+    *(f"backproplab/harness/{name}.py" for name in ("backward", "point", "view", "counterfactual")),
+)
 _FLOAT0 = jax.dtypes.float0
 
 
@@ -165,10 +168,10 @@ def pruned(closed: ClosedJaxpr) -> ClosedJaxpr:
 
 def author_frame(eqn: Any) -> Any | None:
     """The innermost frame of the rule that made an equation; None if the harness or the registration made it."""
-    return next(iter(_author_frames(eqn)), None)
+    return next(iter(author_frames(eqn)), None)
 
 
-def _author_frames(eqn: Any) -> list:
+def author_frames(eqn: Any) -> list:
     """The frames of the rule and its helpers, innermost first."""
     from jax._src import source_info_util
 
@@ -180,7 +183,7 @@ def statement_names(eqns: Sequence) -> dict[int, str]:
     """For equations (by index) whose value is what a statement of the rule assigns to a name: that name."""
     last: dict[tuple, int] = {}
     for i, eqn in enumerate(eqns):
-        for frame in _author_frames(eqn):  # of a helper and of the rule that calls it, the rule's name comes last
+        for frame in author_frames(eqn):  # of a helper and of the rule that calls it, the rule's name comes last
             for first, end, name in _assignments(frame.file_name):
                 if first <= frame.start_line <= end:
                     last[frame.file_name, first, name] = i

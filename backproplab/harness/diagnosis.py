@@ -5,12 +5,12 @@ mistake would; the first that reproduces the wrong one names the cause. What fit
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from backproplab.harness.compare import SAME, same
-from backproplab.harness.factors import factor_or_term
+from backproplab.harness.factors import factors, terms
 
 _NUMBER = 1e-7
 _NOT_MASKED = ", where the right one is zero: a mask, a clip or a comparison is left out"
@@ -25,20 +25,21 @@ def diagnose(
     others: Mapping[str, np.ndarray],
     suspects: Iterable[tuple[str, np.ndarray]],
     arrays: Mapping[str, np.ndarray],
+    otherwise: Callable[[], str | None] = lambda: None,
 ) -> str:
     """One sentence on why `got` differs from `right` at the entries where `wrong`.
 
     label: the argument's name. sizes: numbers in play (sizes of axes, counts of a mask) and what they are.
     others: the right gradients of the other arguments. suspects: sentences, each with the gradient of which it is true.
-    arrays: by name, what a factor or a term may have been.
+    arrays: by name, what a factor or a term may have been. otherwise: a sentence that was found to be true by other means.
     """
     with np.errstate(all="ignore"):  # an array in play may hold infinities
-        sentence = next(_hypotheses(got, right, wrong, sizes, others, suspects, arrays), None)
+        sentence = next(_hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise), None)
         sentence = sentence or f"is wrong in {int(wrong.sum())} of {wrong.size} entries{_spread(got, right, wrong)}"
     return f"the gradient of {label} {sentence}; {_worst(got, right, wrong)}"
 
 
-def _hypotheses(got, right, wrong, sizes, others, suspects, arrays):
+def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise):
     finite = np.isfinite(got)
     if not finite.all():
         kind = "nan" if np.isnan(got).any() else "infinite"
@@ -54,7 +55,9 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays):
     if factor is not None:
         named = _name(factor, sizes)
         if not named:
-            yield from factor_or_term(got, right, {name: a for name, a in arrays.items() if np.size(a) == 1})
+            alone = {name: a for name, a in arrays.items() if np.size(a) == 1}
+            yield from factors(got, right, alone)
+            yield from terms(got, right, alone)
         yield "has the wrong sign" if abs(factor + 1) < _NUMBER else f"is {factor:.7g} times the right one{named}"
         return
     near = same(got, right)  # then so is much else
@@ -66,7 +69,11 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays):
         if same(got, gradient) and not (near and same(gradient, right)):
             yield sentence
             return
-    yield from factor_or_term(got, right, arrays)
+    yield from factors(got, right, arrays)
+    if sentence := otherwise():
+        yield sentence
+        return
+    yield from terms(got, right, arrays)
     yield from _scaled_slices(got, right, sizes)
     if not near and same(np.sort(got, None), np.sort(right, None), _NUMBER):
         yield "holds the numbers of the right one at other places: an index, an axis or an order is wrong"

@@ -14,8 +14,8 @@ from backproplab.harness.inside import judged
 from backproplab.harness.neighbours import Neighbour, neighbours
 from backproplab.harness.numerical import contradiction
 from backproplab.harness.point import Point, point
+from backproplab.harness.remedy import remedies
 from backproplab.harness.shapes import resized
-from backproplab.harness.shrink import reproducer
 from backproplab.harness.strip import strip
 from backproplab.harness.unsettled import undefined, unsettled
 from backproplab.harness.verdict import Check
@@ -56,7 +56,7 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
             if reason := _excused(n, at, p, seed):
                 notes.append(f"{failed.cause}: {reason}")
                 continue
-            notes += _reproduced(at, failed, seed)
+            notes += remedies(at, failed.argument, seed)
             yield failed
             return
         asked = doubt is not None and n.zeros and differences_apply
@@ -84,7 +84,7 @@ def other_shapes(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
             notes.append(f"{words}: the rule raises {type(error).__name__}, the function does not")
             continue
         if doubt and (failed := _failing(at, p, seed, "other shapes", words)):
-            notes += _reproduced(at, failed, seed)
+            notes += remedies(at, failed.argument, seed)
             yield failed
             return
     yield Check("other shapes", "pass")
@@ -142,11 +142,6 @@ def _far(x: np.ndarray, d: Difference) -> np.ndarray:
     """
     differs = (d.wrong & ~(d.error <= _NINE_DIGITS * np.abs(d.exact))) | (d.error > _FAR * d.scale)
     return differs & (np.isfinite(x) | ~np.isfinite(d.got))
-
-
-def _reproduced(p: Point, failed: Check, seed: int) -> list[str]:
-    call = reproducer(p, failed.argument, seed) if failed.argument else None
-    return [f"reproduce: {call}"] if call else []
 
 
 def _doubt(p: Point, seed: int) -> bool | None:

@@ -10,8 +10,8 @@ from backproplab.harness.compare import same
 _FACTORS = {"{}": lambda f: f, "1 - {}": lambda f: 1 - f, "{}^2": lambda f: f * f, "1 - {}^2": lambda f: 1 - f * f}
 
 
-def factor_or_term(got: np.ndarray, right: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Sentences that hold of `got`, entry by entry.
+def factors(got: np.ndarray, right: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Sentences on a factor that hold of `got`, entry by entry.
 
     arrays: by name; they need not have the gradient's shape, if its axes begin or end with theirs.
     """
@@ -25,6 +25,12 @@ def factor_or_term(got: np.ndarray, right: np.ndarray, arrays: Mapping[str, np.n
                         yield f"is {minus}the right one without its factor {words}"
                     elif same(sign * got, right * factor):
                         yield f"is {minus}the right one times {words}: a factor too many"
+
+
+def terms(got: np.ndarray, right: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Sentences on a term."""
+    for name, array in arrays.items():
+        for f in _spread_over(np.asarray(array, np.float64), right.shape):
             if f.shape == right.shape and (count := _multiple(got - right, f)):
                 yield f"is off by {count:.6g} times {name}: a term that does not belong there"
 

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from backproplab.harness.compare import in_double, largest
 from backproplab.harness.point import Point
 from backproplab.harness.view import view
 
 _FAR = "times 1000"
+_JITTER = 0.1
 _ALONE = 4  # arguments that are also moved one by one; times 1000 all are
 
 
@@ -55,6 +57,24 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
     again = view(p.case, p.case.arguments(seed + 1, p.dtype))
     if again.signature == p.view.signature:
         yield Neighbour("with other random numbers", again.diff, again.rest)
+
+
+def jittered(p: Point, seed: int) -> list[np.ndarray]:
+    """Each entry changed by about a tenth of itself and of the largest; a thousandth of itself where no more is legal."""
+    generator = np.random.default_rng([seed, 11])
+    domains = [p.case.domain.get(position) for position in p.view.positions]
+    return [_jittered(x, domain, generator) for x, domain in zip(p.view.diff, domains)]
+
+
+def _jittered(x: np.ndarray, domain: Any, generator: np.random.Generator) -> np.ndarray:
+    wide = in_double(x)
+    draw = lambda: generator.normal(size=wide.shape)
+    moved = wide * (1 + _JITTER * draw()) + _JITTER * largest([wide]) * draw()
+    if domain == "fixed":
+        moved = wide * (1 + 1e-3 * draw())
+    elif domain is not None:
+        moved = np.where((domain[0] < moved) & (moved < domain[1]), moved, wide)
+    return moved.astype(x.dtype)
 
 
 Move = Callable[[int, np.ndarray], np.ndarray]

@@ -89,7 +89,7 @@ def _beside_differences(rule: Callable, gradients: Callable, jaxpr: ClosedJaxpr)
     remembered: dict[Any, tuple] = {}
 
     def differences(inputs, machine=None):
-        key = tuple(map(_content, inputs))
+        key = tuple(map(content, inputs))
         if key not in remembered:
             while len(remembered) >= _REMEMBERED:
                 del remembered[next(iter(remembered))]
@@ -126,7 +126,7 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     remembered: dict[Any, tuple] = {}
 
     def analyse(inputs, machine):
-        key = (repr(machine._replace(xp=None) if others else machine.float64), *map(_content, inputs))
+        key = (repr(machine._replace(xp=None) if others else machine.float64), *map(content, inputs))
         if key not in remembered:
             while len(remembered) >= _REMEMBERED:
                 del remembered[next(iter(remembered))]
@@ -234,7 +234,7 @@ def float_types(node: Any) -> set[str]:
     return set().union(*map(float_types, node)) if type(node) in (tuple, list) else set()
 
 
-def _content(x):
+def content(x):
     """What tells two inputs of one shape apart."""
     data = jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended) else x
     return hashlib.blake2b(np.asarray(data).tobytes()).digest()

@@ -18,6 +18,7 @@ from backproplab.harness.backward import Rule, pruned, rule_of
 from backproplab.harness.compare import Difference
 from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, literals
 from backproplab.harness.error_rules import lifted
+from backproplab.harness.neighbours import jittered
 from backproplab.harness.point import Point, point
 from backproplab.harness.programs import evaluated
 from backproplab.harness.rounding import bounded
@@ -26,7 +27,6 @@ _SECONDS = 2.0
 _FRESH = 3  # points beside the one that failed, of which two at least must be to be had
 _RESOLVES = 1e-6  # a bound wider than this share of the gradient confirms nothing
 _AGREE = 1e-9  # and then entries must agree to this share of the largest
-_JITTER = 0.1
 
 
 def hint(p: Point, label: str, seed: int, seconds: float = _SECONDS) -> str | None:
@@ -133,24 +133,7 @@ def _fresh(p: Point, rule: Rule, seed: int) -> list[_Witness]:
     found = []
     for other in range(seed + 1, seed + 1 + 2 * _FRESH):
         q = point(p.case, other, p.dtype, p.device, p.matmul)
-        generator = np.random.default_rng([other, 11])
-        domains = [p.case.domain.get(position) for position in p.view.positions]
-        moved = [_moved(x, domain, generator) for x, domain in zip(q.view.diff, domains)]
-        witness = _Witness(q.moved(moved), rule, q.cotangents("random", other))
+        witness = _Witness(q.moved(jittered(q, other)), rule, q.cotangents("random", other))
         if witness.defined and len(found) < _FRESH:
             found.append(witness)
     return found
-
-
-def _moved(x, domain, generator):
-    """Each entry changed by about a tenth of itself and of the largest; a thousandth of itself where no more is legal."""
-    wide = np.asarray(x, np.float64)
-    size = np.max(np.abs(wide), initial=0.0, where=np.isfinite(wide))
-    moved = wide * (1 + _JITTER * generator.normal(size=wide.shape)) + _JITTER * size * generator.normal(
-        size=wide.shape
-    )
-    if domain == "fixed":
-        moved = wide * (1 + 1e-3 * generator.normal(size=wide.shape))
-    elif domain is not None:
-        moved = np.where((domain[0] < moved) & (moved < domain[1]), moved, wide)
-    return moved.astype(x.dtype)

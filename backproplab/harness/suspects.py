@@ -15,6 +15,7 @@ from backproplab.harness.point import Point
 
 Suspect = tuple[str, np.ndarray]
 _EXAMPLES = 16  # of more, only the first and the last are looked at
+_OUTPUTS = 4  # of more, it is not asked which were left out
 _LARGE = 50_000  # numbers in the arguments; above, these are not
 
 
@@ -32,10 +33,15 @@ def _right(p: Point, leaf: int, cotangents: list[np.ndarray]) -> np.ndarray:
 
 
 def _of_outputs(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
-    """With several outputs, the cotangent of one of them."""
-    for k in range(len(cotangents)) if len(cotangents) > 1 else ():
-        without = [0 * c if i == k else c for i, c in enumerate(cotangents)]
-        yield f"leaves out the cotangent of output {k} (of 0 to {len(cotangents) - 1})", _right(p, leaf, without)
+    """With several outputs, the cotangents of some of them."""
+    count = len(cotangents)
+    numbers = range(count)
+    for left_out in (
+        (c for size in range(1, count) for c in itertools.combinations(numbers, size)) if count <= _OUTPUTS else ()
+    ):
+        without = [0 * c if i in left_out else c for i, c in enumerate(cotangents)]
+        which = f"cotangent{'s' if len(left_out) > 1 else ''} of output {' and '.join(map(str, left_out))}"
+        yield f"leaves out the {which} (of 0 to {count - 1})", _right(p, leaf, without)
 
 
 def _of_examples(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:

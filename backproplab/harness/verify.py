@@ -14,8 +14,7 @@ from backproplab.case import BUILT_IN_DTYPES, DTYPES, Case, function_name, modul
 from backproplab.harness import autodiff, contract, explore, inside, numerical, promises, second, transforms
 from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point, prove_point, vjp_of
-from backproplab.harness.repair import hint
-from backproplab.harness.shrink import reproducer
+from backproplab.harness.remedy import remedies
 from backproplab.harness.verdict import Check, Verdict
 from backproplab.harness.view import NothingToDifferentiate, view
 
@@ -103,7 +102,8 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
     if widest:
         yield from promises.linearity_checks(p, seed)
     if _wrong_formula(given):
-        notes += _help(p, given, seed)
+        wrong = (check.argument for check in given if check.status == "fail" and check.argument)
+        notes += remedies(p, next(wrong, None), seed)
         return
     if widest:
         yield from promises.expectation_checks(p)
@@ -118,15 +118,6 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
     if not widest or last or not p.case.name:
         yield from transforms.repeated(p, seed)
         yield from autodiff.arithmetic_checks(p, seed)
-
-
-def _help(p: Point, checks: list[Check], seed: int) -> list[str]:
-    """For the first wrong gradient: the single change of the rule that would make it right, and a small call that shows it."""
-    wrong = next((check.argument for check in checks if check.status == "fail" and check.argument), None)
-    if wrong is None:
-        return []
-    found = {"hint": hint(p, wrong, seed), "reproduce": reproducer(p, wrong, seed)}
-    return [f"{name}: {text}" for name, text in found.items() if text]
 
 
 def _wrong_formula(checks: list[Check]) -> bool:

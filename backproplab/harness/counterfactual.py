@@ -1,0 +1,204 @@
+"""Of which other function a wrong gradient would be the right one: its mistake in terms of the function, rule unseen.
+
+Autodiff differentiates the function once with a switch at every operation (`gates`). A switch on a path shows what the
+path contributes: where the rule is off by a multiple of that, it has left the path out, or counts it so many times. The
+other switches make another function, whose gradient may be the rule's. What fits at the point that failed is said only
+if it fits at another cotangent and at a point beside it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+
+from backproplab.harness.backward import flat, pruned
+from backproplab.harness.compare import largest
+from backproplab.harness.gates import Gate, gated
+from backproplab.harness.neighbours import jittered
+from backproplab.harness.point import Point
+from backproplab.harness.programs import content, evaluated, jitted, short
+
+_SECONDS = 2.0
+_MANY = 400  # switches
+_REMEMBERED = 6
+_SAME = 1e-7  # of the mistake: what two programs may differ by
+_DIGITS = 1e-12  # of the gradient: what rounding may do to both
+_ROUND = (0.0, -1.0, 2.0, 0.5)  # factors that a single number is enough to tell
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What would explain the gradient: a switch, where it would stand, and the sentence that is then true of it."""
+
+    gate: int
+    setting: float
+    words: str
+
+
+def other_function(p: Point, leaf: int, seed: int, seconds: float = _SECONDS) -> str | None:
+    """What is true of the wrong gradient of the argument number `leaf`; None if no single change of the function explains it.
+
+    Searches for `seconds` at most; never raises.
+    """
+    try:
+        return _search(p, leaf, seed, time.monotonic() + seconds)
+    except Exception:  # an explanation is an extra: a function that cannot be taken apart has its verdict without one
+        return None
+
+
+def _search(p: Point, leaf: int, seed: int, deadline: float) -> str | None:
+    if not p.wide or p.pair.numerical:
+        return None
+    switched = p.once("switched", lambda: _Switched(p))
+    here = switched.witness(p, p.cotangents("random", seed))
+    got, right = here.rule[leaf], here.right[leaf]
+    if not (np.isfinite(got).all() and here.same(here.at(0, 1.0, leaf), right, right)):
+        return None  # as its author would have it differentiated, the function has another gradient
+    others: list[_Witness] = []
+    for found in _candidates(here, leaf, got, right, deadline):
+        others = others or [switched.witness(q, c) for q, c in _beside(p, seed)]
+        if all(w.explains(found, leaf) for w in others):
+            return found.words
+    return None
+
+
+def _candidates(here: "_Witness", leaf: int, got: np.ndarray, right: np.ndarray, deadline: float) -> Iterator[_Found]:
+    mistake = got - right
+    gates = here.switched.gates
+    # what its author has named says most, and of several on one path the last
+    for i in sorted(range(len(gates)), key=lambda i: (not gates[i].named, -i)):
+        if time.monotonic() > deadline:
+            return
+        gate = gates[i]
+        if gate.path:
+            share = right - here.at(i, 0.0, leaf)
+            norm = float(np.real(np.vdot(share, share)))
+            count = 1 + float(np.real(np.vdot(share, mistake))) / norm if norm else 1.0
+            if (
+                norm
+                and abs(count - 1) > _SAME
+                and here.same((count - 1) * share, mistake, right)
+                and (got.size > 1 or _is_round(count))
+            ):
+                yield _Found(i, count, _counted(gate, count))
+        for setting, words in gate.settings:
+            if here.same(here.at(i, setting, leaf), got, right):
+                yield _Found(i, setting, words)
+
+
+def _is_round(count: float) -> bool:
+    return any(abs(count - known) < _SAME for known in _ROUND)
+
+
+def _counted(gate: Gate, count: float) -> str:
+    if abs(count) < _SAME:
+        return f"leaves out the path through {gate.what}, as if that were a constant"
+    if abs(count + 1) < _SAME:
+        return f"counts the path through {gate.what} with the wrong sign"
+    return f"counts the path through {gate.what} {count:.6g} times"
+
+
+class _Switched:
+    """The gradients of a point's function, switches among the inputs, as one program: `[*inputs, *settings]` to gradients."""
+
+    def __init__(self, p: Point):
+        count, given = len(p.view.diff), len(p.view.diff) + len(p.view.rest)
+        with jax.enable_x64(p.wide):
+            forward = jax.make_jaxpr(p.plain)(p.view.diff, p.view.rest)
+            names = [*p.view.labels, *p.view.rest_labels]
+            run, self.gates = gated(forward, [i < count for i in range(given)], names)
+            if len(self.gates) > _MANY:
+                raise ValueError("too many operations")
+
+            def gradients(inputs, settings):
+                diff, rest, cotangents = inputs[:count], inputs[count:given], inputs[given:]
+                _, pull = jax.vjp(lambda diff: run([*diff, *rest], settings), list(diff))
+                return pull(list(cotangents))[0]
+
+            inputs = p.inputs(p.cotangents("zeros", 0))
+            self.closed = flat(jax.make_jaxpr(gradients)(inputs, [1.0] * len(self.gates)))
+        self.settings = self.closed.jaxpr.invars[len(inputs) :]
+        self.runs = None if short(self.closed, len(self.gates)) else self._compiled(sum(map(np.size, inputs)))
+        self.witnesses: dict[Any, _Witness] = {}
+
+    def witness(self, p: Point, cotangents: list[np.ndarray]) -> "_Witness":
+        """What is known of `p` with these cotangents, which every argument is asked at."""
+        key = tuple(map(content, p.inputs(cotangents)))
+        if key not in self.witnesses:
+            while len(self.witnesses) >= _REMEMBERED:
+                del self.witnesses[next(iter(self.witnesses))]
+            self.witnesses[key] = _Witness(p, self, cotangents)
+        return self.witnesses[key]
+
+    def _compiled(self, entries: int) -> Callable[[list], list]:
+        cpu = jax.devices("cpu")[0]
+        run = jitted(lambda inputs: jaxpr_as_fun(self.closed)(*inputs), entries, cpu)
+
+        def compiled(inputs):
+            with jax.enable_x64(True), jax.default_device(cpu):
+                return run(inputs)
+
+        return compiled
+
+
+class _Witness:
+    """A point with a cotangent: the rule's gradients there, autodiff's, and those of the function with a switch turned."""
+
+    def __init__(self, p: Point, switched: _Switched, cotangents: list[np.ndarray]):
+        found = p.formulas(cotangents)[len(p.outputs) :]
+        self.rule, self.right = [d.got for d in found], [d.exact for d in found]
+        self.switched = switched
+        self.inputs = [*p.inputs(cotangents), *[np.float64(1)] * len(switched.settings)]
+        self.turned: dict[tuple[int, float], list[np.ndarray]] = {}
+        if switched.runs:
+            return
+        jaxpr, consts = switched.closed.jaxpr, switched.closed.consts
+        made = [v for eqn in jaxpr.eqns for v in eqn.outvars]
+        values = evaluated(ClosedJaxpr(jaxpr.replace(outvars=made), consts), self.inputs)
+        self.values = (
+            dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, self.inputs)) | dict(zip(made, values))
+        )
+
+    def at(self, gate: int, setting: float, leaf: int) -> np.ndarray:
+        """The gradient of one argument with one switch turned."""
+        if (gate, setting) not in self.turned:
+            runs = self.switched.runs
+            made = self._run(runs, gate, setting) if runs else self._downstream(gate, setting)
+            self.turned[gate, setting] = [np.broadcast_to(x, g.shape) for x, g in zip(made, self.right)]
+        return self.turned[gate, setting][leaf]
+
+    def _run(self, program: Callable[[list], list], gate: int, setting: float) -> list:
+        turned = list(self.inputs)
+        turned[gate - len(self.switched.settings)] = np.float64(setting)
+        return list(map(np.asarray, program(turned)))
+
+    def _downstream(self, gate: int, setting: float) -> list:
+        """By what depends on the switch, evaluated anew."""
+        jaxpr, switch = self.switched.closed.jaxpr, self.switched.settings[gate]
+        changed, anew = {switch}, []
+        for eqn in jaxpr.eqns:
+            if any(v in changed for v in eqn.invars if not isinstance(v, Literal)):
+                anew.append(eqn)
+                changed.update(eqn.outvars)
+        program = pruned(ClosedJaxpr(jaxpr.replace(constvars=[], invars=[*self.values], eqns=anew), []))
+        return evaluated(program, [*(self.values | {switch: np.float64(setting)}).values()])
+
+    def same(self, a: np.ndarray, b: np.ndarray, scale: np.ndarray) -> bool:
+        """Whether two gradients, or mistakes, are the same but for rounding, which is that of numbers like `scale`."""
+        if not np.isfinite(a).all() or not np.isfinite(b).all():
+            return False
+        mistake = largest([b - scale]) if a is not b else 0.0
+        return bool(np.all(np.abs(a - b) <= _SAME * min(mistake or np.inf, largest([b])) + _DIGITS * largest([scale])))
+
+    def explains(self, found: _Found, leaf: int) -> bool:
+        return self.same(self.at(found.gate, found.setting, leaf), self.rule[leaf], self.right[leaf])
+
+
+def _beside(p: Point, seed: int) -> list[tuple[Point, list[np.ndarray]]]:
+    """Where an explanation must hold as well: at another cotangent, and beside the point."""
+    moved = p.moved(jittered(p, seed))
+    return [(q, q.cotangents("random", seed + 1)) for q in (p, moved)]

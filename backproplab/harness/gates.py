@@ -1,0 +1,295 @@
+"""A function with a switch at every operation: what its gradient would be if one of them did something else.
+
+The program is walked through operation by operation, as JAX would run it, with a number per switch as further inputs.
+At 1 a switch changes nothing. Some act on derivatives alone (a path that is not followed, a slope that is taken to be
+1), some on the function as well (a mask that is left out, a term, a factor, `<` in place of `<=`).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
+
+from backproplab.harness.backward import author_frame, author_frames, statement_names
+from backproplab.harness.control import scan_sizes
+from backproplab.harness.error_rules import is_inexact
+from backproplab.harness.rounding import body_of
+
+_OFF = 0.0
+_OTHER = 2.0  # the second of two things that a switch may do
+_STRICTER = {"lt": "le", "le": "lt", "gt": "ge", "ge": "gt"}
+_SIGN = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_SLOPES = ("exp", "log", "tanh", "logistic", "sin", "cos", "sqrt", "rsqrt", "square", "integer_pow", "abs", "max", "min", "clamp",
+           "log1p", "expm1", "erf", "cbrt")  # fmt: skip
+_CUMULATIVE = ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
+_MOVES = (
+    "broadcast_in_dim",
+    "reshape",
+    "squeeze",
+    "expand_dims",
+    "convert_element_type",
+    "copy",
+    "_broadcast_to",
+)  # nothing is computed
+_KEEPS_CALL = ("custom_jvp_call",)  # whose own derivative is part of what autodiff means
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One switch.
+
+    what: what it acts on, for a sentence. settings: numbers other than 1 that it may be set to, each with the sentence
+    that then holds of the gradient; none for a path, of which any number may be the factor. named: whether the author
+    has a name for it.
+    """
+
+    key: tuple
+    what: str
+    settings: tuple[tuple[float, str], ...] = ()
+    named: bool = False
+
+    @property
+    def path(self) -> bool:
+        """Whether it is a factor of a derivative."""
+        return not self.settings
+
+
+def gated(closed: ClosedJaxpr, active: Sequence[bool], names: Sequence[str]) -> tuple[Callable, list[Gate]]:
+    """The program as a function `(inputs, settings) -> outputs`, and its switches, to which the settings belong.
+
+    active: which of the program's inputs are differentiated; names: what they are called.
+    """
+    known = {v: name for v, name in zip(closed.jaxpr.invars, names)}
+    moving = {v for v, is_active in zip(closed.jaxpr.invars, active) if is_active}
+    gates = list({gate.key: gate for gate in _gates(closed.jaxpr, moving, known, "")}.values())
+
+    def run(inputs: list, settings: list) -> list:
+        switches = {gate.key: s for gate, s in zip(gates, settings)}
+        return _run(closed.jaxpr, closed.consts, inputs, switches)
+
+    return run, gates
+
+
+# What switches there are.
+
+
+def _gates(jaxpr: Jaxpr, moving: set[Var], names: dict[Var, str], called: str) -> Iterator[Gate]:
+    """Of a program that is called at the line `called`; adds to the variables that depend on what is differentiated
+    (`moving`), and to the names."""
+    uses = Counter(v for eqn in jaxpr.eqns for v in eqn.invars if isinstance(v, Var))
+    assigned = statement_names(jaxpr.eqns)
+    for i, eqn in enumerate(jaxpr.eqns):
+        at = _at(eqn, called)
+        here = f"`{_operation(eqn)}`{at}"
+        touched = [isinstance(v, Var) and v in moving for v in eqn.invars]
+        names |= dict.fromkeys(eqn.outvars, assigned.get(i, _operation(eqn)))
+        yield from _inside(eqn, moving, names, at)
+        yield from _of_values(eqn, touched, at, names)
+        if not any(touched):
+            continue
+        made = [v for v in eqn.outvars if is_inexact(v.aval)]
+        moving.update(made)
+        for k, v in enumerate(eqn.invars):
+            if touched[k] and uses[v] > 1:
+                yield Gate((id(eqn), "into", k), f"{_name(v, names)} into {here}")
+        if made and _operation(eqn) not in _MOVES:
+            yield Gate((id(eqn), "out"), f"{_name(made[0], names)}{at}", named=i in assigned)
+
+
+def _inside(eqn: Any, moving: set[Var], names: dict[Var, str], at: str) -> Iterator[Gate]:
+    """Of the programs that an equation runs."""
+    for body, outer in _bodies(eqn):
+        inner = body.jaxpr if isinstance(body, ClosedJaxpr) else body
+        pairs = list(zip(inner.invars, outer))
+        names |= {v: names[u] for v, u in pairs if isinstance(u, Var) and u in names}
+        moving |= {v for v, u in pairs if isinstance(u, Var) and u in moving}
+        if eqn.primitive.name == "scan":  # what is carried moves as soon as anything does
+            consts, carry = scan_sizes(eqn.params)
+            if any(v in moving for v in inner.invars):
+                moving |= {v for v in inner.invars[consts : consts + carry] if is_inexact(v.aval)}
+        yield from _gates(inner, moving, names, at if "name" in eqn.params and not _is_users(eqn, inner) else "")
+
+
+def _is_users(eqn: Any, body: Jaxpr) -> bool:
+    """Whether the function that is called is the user's own: one of JAX's keeps the line that called it first of all."""
+    frames = (frame for inner in body.eqns for frame in author_frames(inner))
+    return any(frame.function_name == eqn.params["name"] for frame in frames)
+
+
+def _bodies(eqn: Any) -> list[tuple[Any, list]]:
+    """The programs that an equation runs, each with the equation's operands that become its inputs."""
+    if eqn.primitive.name == "scan":
+        return [(eqn.params["jaxpr"], eqn.invars)]
+    if eqn.primitive.name == "cond":
+        return [(body, eqn.invars[1:]) for body in eqn.params["branches"]]
+    body = None if eqn.primitive.name in _KEEPS_CALL else body_of(eqn)
+    return [] if body is None else [(body, eqn.invars)]
+
+
+def _of_values(eqn: Any, touched: list[bool], at: str, names: dict[Var, str]) -> Iterator[Gate]:
+    """Switches that make another function of it, or another derivative of the operation."""
+    name, here = eqn.primitive.name, f"`{_operation(eqn)}`{at}"
+    gate = lambda setting, sentence, kind, k=0: Gate((id(eqn), kind, k), here, ((setting, sentence),))
+    is_that = "is that of a function "
+    if name in _STRICTER:
+        yield gate(_OFF, f"{is_that}in which `{_SIGN[name]}`{at} is `{_SIGN[_STRICTER[name]]}`", "strict")
+    if not any(touched):
+        return
+    if name == "select_n":
+        for setting, side in ((_OFF, "false"), (_OTHER, "true")):
+            mask = f"is that of a function whose `where`{at} finds its condition {side} everywhere"
+            yield gate(setting, f"{mask}, as far as the slope goes", f"slope {side}")
+            yield gate(setting, f"{mask}: a mask is left out, or one too many", f"always {side}")
+    elif name in ("add", "sub", "mul", "div"):
+        without = "the term" if name in ("add", "sub") else "the factor"
+        for k in (0, 1):
+            if touched[1 - k] and not (name in ("div", "sub") and k == 0):
+                words = f"{is_that}without {without} {_name(eqn.invars[k], names)} in {here}"
+                yield gate(_OFF, words, "without", k)
+    elif name == "dot_general":
+        for k, v in enumerate(eqn.invars[:2]):
+            if v.aval.ndim > 1 and v.aval.shape[-1] == v.aval.shape[-2] > 1:
+                words = f"{is_that}in which {_name(v, names)} is transposed before {here}"
+                yield gate(_OFF, words, "transposed", k)
+    elif name in (*_CUMULATIVE, "scan"):
+        yield gate(_OFF, f"{is_that}whose {here} runs the other way", "reversed")
+    k = _operand_with_slope(eqn)
+    if (name in _SLOPES or _is_call(eqn)) and touched[k] and _alike(eqn.invars[k], eqn.outvars):
+        yield gate(_OFF, f"takes the slope of {here} to be 1", "slope one")
+
+
+def _is_call(eqn: Any) -> bool:
+    return "name" in eqn.params and body_of(eqn) is not None
+
+
+def _alike(v: Any, made: list) -> bool:
+    return len(made) == 1 and (v.aval.shape, v.aval.dtype) == (made[0].aval.shape, made[0].aval.dtype)
+
+
+def _operation(eqn: Any) -> str:
+    return eqn.params["name"] if _is_call(eqn) else eqn.primitive.name
+
+
+def _operand_with_slope(eqn: Any) -> int:
+    """Which operand an elementwise function is a function of: of `max(0, x)`, the second."""
+    if eqn.primitive.name == "clamp":
+        return 1
+    return next((k for k, v in enumerate(eqn.invars) if not isinstance(v, Literal)), 0)
+
+
+def _name(v: Any, names: dict[Var, str]) -> str:
+    return f"`{v.val if isinstance(v, Literal) else names.get(v, 'a constant')}`"
+
+
+def _at(eqn: Any, called: str) -> str:
+    """The line of an operation in words, or that from which all this is called."""
+    frame = None if called else author_frame(eqn)
+    return f" ({frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line})" if frame else called
+
+
+# What they do.
+
+
+def _run(jaxpr: Jaxpr, consts: Sequence, inputs: Sequence, switches: dict[tuple, Any]) -> list:
+    env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
+    read = lambda v: v.val if isinstance(v, Literal) else env[v]
+    for eqn in jaxpr.eqns:
+        find = lambda kind, k=0, eqn=eqn: switches.get((id(eqn), kind, k))
+        given = [_switched(eqn, k, read(v), find) for k, v in enumerate(eqn.invars)]
+        made = _made(eqn, given, switches)
+        made = [made] if not isinstance(made, (list, tuple)) else list(made)
+        made = [_turned(eqn, given, y, find) for y in made]
+        out = switches.get((id(eqn), "out"))
+        made = (
+            made if out is None else [thinned(y, out) if is_inexact(v.aval) else y for y, v in zip(made, eqn.outvars)]
+        )
+        env.update(zip(eqn.outvars, made))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _switched(eqn: Any, k: int, x: Any, find: Callable) -> Any:
+    """An operand, on its way into an operation."""
+    if (s := find("into", k)) is not None:
+        x = thinned(x, s)
+    if (s := find("without", k)) is not None:
+        x = jnp.where(s == _OFF, jnp.asarray(eqn.primitive.name in ("mul", "div"), jnp.result_type(x)), x)
+    if (s := find("transposed", k)) is not None:
+        x = jnp.where(s == _OFF, jnp.swapaxes(x, -1, -2), x)
+    return x
+
+
+def _made(eqn: Any, given: list, switches: dict[tuple, Any]) -> Any:
+    """What an operation makes, switches within it included."""
+    if not _bodies(eqn):
+        return eqn.primitive.bind(*given, **eqn.primitive.get_bind_params(eqn.params))
+    inside = lambda body, inputs: _run(
+        body.jaxpr if isinstance(body, ClosedJaxpr) else body, getattr(body, "consts", ()), inputs, switches
+    )
+    if eqn.primitive.name == "cond":
+        branches = [lambda *operands, body=body: inside(body, operands) for body in eqn.params["branches"]]
+        return jax.lax.switch(given[0], branches, *given[1:])
+    if eqn.primitive.name != "scan":
+        return inside(_bodies(eqn)[0][0], given)
+    consts, carry = scan_sizes(eqn.params)
+    split = consts + carry
+    s = switches.get((id(eqn), "reversed", 0))
+    flipped = lambda xs: xs if s is None else [jnp.where(s == _OFF, jnp.flip(x, 0), x) for x in xs]
+
+    def step(held, xs):
+        made = inside(eqn.params["jaxpr"], [*given[:consts], *held, *xs])
+        return made[:carry], made[carry:]
+
+    options = {name: eqn.params[name] for name in ("length", "reverse")}
+    last, ys = jax.lax.scan(step, given[consts:split], flipped(given[split:]), **options)
+    return [*last, *flipped(ys)]
+
+
+def _turned(eqn: Any, given: list, y: Any, find: Callable) -> Any:
+    """A result, on its way out of an operation that may have done something else."""
+    name = eqn.primitive.name
+    if (s := find("strict")) is not None:
+        return jnp.where(s == _OFF, getattr(jax.lax, _STRICTER[name])(*given), y)
+    if name in _CUMULATIVE and (s := find("reversed")) is not None:
+        other = eqn.primitive.bind(*given, **eqn.params | {"reverse": not eqn.params["reverse"]})
+        return jnp.where(s == _OFF, other, y)
+    if name == "select_n" and find("always false") is not None:
+        which, *cases = given
+        always = _forced(jnp.asarray(which, jnp.int32), "always", find)
+        return _as_of(jax.lax.select_n(always, *cases), jax.lax.select_n(_forced(always, "slope", find), *cases), 1.0)
+    if (s := find("slope one")) is not None:
+        return _as_of(y, given[_operand_with_slope(eqn)], jnp.asarray(s == _OFF, float))
+    return y
+
+
+def _forced(index: Any, kind: str, find: Callable) -> Any:
+    """Which case a selection takes, every entry the same if a switch says so."""
+    return jnp.where(find(f"{kind} false") == _OFF, 0, jnp.where(find(f"{kind} true") == _OTHER, 1, index))
+
+
+@jax.custom_jvp
+def thinned(x: Any, factor: Any) -> Any:
+    """`x`, whose derivative counts `factor` times."""
+    return x
+
+
+@thinned.defjvp
+def _thinned_jvp(primals, tangents):
+    x, factor = primals
+    return x, (factor * tangents[0]).astype(x.dtype)
+
+
+@jax.custom_jvp
+def _as_of(y: Any, other: Any, share: Any) -> Any:
+    """`y`, whose derivative is that of `other` if `share` is 1, its own if it is 0."""
+    return y
+
+
+@_as_of.defjvp
+def _as_of_jvp(primals, tangents):
+    y, _, share = primals
+    dy, dother, _ = tangents
+    return y, jnp.where(share == 1, dother, dy)

@@ -1,0 +1,120 @@
+"""A wrong gradient that is the right one of another function: which function that is, each by a rule that makes the mistake."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from by_hand import at, by_hand
+
+from backproplab import verify
+from backproplab.harness.counterfactual import other_function
+
+random = np.random.default_rng(0)
+X, W = random.normal(size=(6, 4)), random.normal(size=(4, 4))
+MASK = random.random((6, 4)) < 0.6
+
+
+def layer(x, w, mask):
+    return changed(x, w, mask)
+
+
+def changed(
+    x,
+    w,
+    mask,
+    constant=lambda y: y,
+    slope=jnp.tanh,
+    clip=jnp.clip,
+    where=jnp.where,
+    low=jnp.less,
+    turn=lambda w: w,
+    total=jnp.cumsum,
+):
+    """Something of everything; each option is a place for a mistake."""
+    sigma = constant(jnp.sqrt(jnp.sum(w * w)))
+    h = slope(x @ w / sigma)
+    shown = where(mask, h, 0.0)
+    inside = clip(x, -1.0, 1.0)
+    order = jnp.arange(len(x))
+    before = jnp.where(low(order[:, None], order), 1.0, 0.0)
+    return total(shown, 0) + before @ inside + before.T @ h
+
+
+def twice(x):
+    """The sum of what is before, by a loop."""
+    return jax.lax.scan(lambda held, row: (jnp.cos(held) * row + held, held), jnp.zeros(x.shape[1:]), x)[1]
+
+
+def rule_of(fn, other):
+    """`fn` with the gradient of `other`."""
+    return by_hand(
+        fn,
+        lambda args, dy: (
+            *jax.vjp(lambda *moving: other(*moving, *args[2:]), *args[:2])[1](dy),
+            *[None] * (len(args) - 2),
+        ),
+    )
+
+
+MISTAKES = {
+    "leaves out the path through `sigma` (test_counterfactual.py:": {"constant": jax.lax.stop_gradient},
+    "counts the path through `sigma` (test_counterfactual.py:": {"constant": lambda y: jax.lax.stop_gradient(2 * y) - y},
+    "takes the slope of `tanh` (test_counterfactual.py:": {"slope": lambda x: jax.lax.stop_gradient(jnp.tanh(x) - x) + x},
+    "takes the slope of `clip` (test_counterfactual.py:": {"clip": lambda x, low, high: jax.lax.stop_gradient(jnp.clip(x, low, high) - x) + x},
+    "finds its condition true everywhere: a mask is left out": {"where": lambda mask, h, _: h},
+    "`<` (test_counterfactual.py:": {"low": jnp.less_equal},
+    "whose `cumsum` (test_counterfactual.py:": {"total": lambda x, axis: jnp.cumsum(x[::-1], axis)[::-1]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sentence", MISTAKES, ids=str)
+def test_each_mistake_is_named(sentence):
+    """In words and with the line of the function; the rule's own text is not looked at."""
+    rule = rule_of(layer, lambda x, w, mask: changed(x, w, mask, **MISTAKES[sentence]))
+    verdict = verify(rule, X, W, MASK, dtypes=("float64",))
+    assert verdict.status == "fail" and sentence in verdict.cause, verdict.cause
+
+
+def test_terms_factors_operands_and_loops():
+    """What is left out of a sum or a product, and a loop run the other way or with a path of its body left out."""
+
+    def affine(x, b):
+        return jnp.exp(x + b) * b
+
+    told = lambda fn, other, *args, leaf=0: other_function(at(rule_of(fn, other), *args), leaf, 0)
+    assert "without the term `b` in `add`" in told(affine, lambda x, b: jnp.exp(x) * b, X[:, :3], X[:, 1:])
+    assert "without the factor `b` in `mul`" in told(affine, lambda x, b: jnp.exp(x + b), X[:, :3], X[:, 1:])
+    square = lambda x, b: jnp.sin(x) @ b
+    assert "in which `sin` is transposed before `dot_general`" in told(square, lambda x, b: jnp.sin(x).T @ b, X[:4], W)
+    looped = lambda x, b: twice(x) * b
+    assert "whose `scan`" in told(looped, lambda x, b: twice(x[::-1])[::-1] * b, X, X)
+
+    def cut(x, b):
+        step = lambda held, row: (jnp.cos(held) * row + jax.lax.stop_gradient(held), held)
+        return jax.lax.scan(step, jnp.zeros(4), x)[1] * b
+
+    assert "leaves out the path through" in told(looped, cut, X, X)
+
+
+def test_what_holds_at_one_point_alone_is_not_said():
+    """At equal rows a mean over the rows is a row: the other point tells them apart. Nor is anything said of noise."""
+    equal = np.tile(X[:1], (6, 1))
+    fn = lambda x, w: jnp.tanh(x) @ w
+    noise = by_hand(fn, lambda r, dy: (dy @ r[1].T, random.normal(size=W.shape)))
+    assert other_function(at(noise, equal, W), 1, 0) is None
+
+
+def test_a_function_that_autodiff_has_another_gradient_of():
+    """A declared gradient is that of no switch: nothing is said, and nothing raised."""
+    fn = by_hand(lambda x: jnp.round(x), lambda r, dy: (2 * dy,))
+    straight = lambda x: x
+    assert other_function(at(fn, X, reference=straight, by_design="straight through"), 0, 0) in (
+        None,
+        "counts the path through `x` 2 times",
+    )
+
+
+def test_it_gives_up_in_time():
+    """No time, no answer."""
+    rule = rule_of(layer, lambda x, w, mask: changed(x, w, mask, slope=jnp.sin))
+    assert other_function(at(rule, X, W, MASK), 0, 0, seconds=0.0) is None

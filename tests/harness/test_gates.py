@@ -1,0 +1,62 @@
+"""A function with switches is the function as long as they are off, and what they say when one is on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backproplab.harness.gates import gated, thinned
+
+X = np.random.default_rng(0).normal(size=(5, 3))
+_FUSED = 2.0**-45  # the same operations, of which the compiler makes other loops: 2^8 roundings
+
+
+def everything(x, w, n):
+    """Calls, loops, branches and a custom derivative."""
+    h = jax.jit(lambda x: jnp.where(x > 0, x, jnp.sin(x)))(x @ w)
+    h = jax.lax.cond(n > 0, lambda h: 2 * h, lambda h: h - 1, h)
+    last, all_of_them = jax.lax.scan(
+        lambda held, row: (held * jnp.cos(row), held + row), jnp.ones(h.shape[1]), h, reverse=True
+    )
+    return jax.nn.relu(jnp.cumsum(all_of_them, 0)) + last
+
+
+def switched(fn, *args, active):
+    closed = jax.make_jaxpr(fn)(*args)
+    run, gates = gated(closed, active, ["x", "w", "n"][: len(args)])
+    return lambda args, settings: run(list(args), settings)[0], gates
+
+
+def test_all_switches_off_change_nothing():
+    """Neither value nor gradient, in all that a program may consist of."""
+    args = (X, X[:3], 1)
+    with jax.enable_x64(True):
+        run, gates = switched(everything, *args, active=[True, True, False])
+        off = [1.0] * len(gates)
+        assert len(gates) > 20
+        of = lambda f: jax.vjp(lambda x, w: f((x, w, 1)), *args[:2])
+        (ours, our_pull), (jaxs, pull) = of(lambda args: run(args, off)), of(lambda args: everything(*args))
+        for a, b in zip((ours, *our_pull(jnp.ones_like(ours))), (jaxs, *pull(jnp.ones_like(jaxs)))):
+            np.testing.assert_allclose(a, b, rtol=_FUSED, atol=_FUSED)
+
+
+def test_every_switch_has_words_and_a_place():
+    """And none is there twice."""
+    _, gates = switched(everything, X, X[:3], 1, active=[True, True, False])
+    assert len({gate.key for gate in gates}) == len(gates)
+    for gate in gates:
+        assert gate.what and all(words for _, words in gate.settings)
+        assert gate.path == (not gate.settings)
+    assert any("test_gates.py:" in gate.what for gate in gates)
+
+
+def test_what_is_not_differentiated_has_no_paths():
+    """Of n alone nothing depends that has a slope."""
+    _, gates = switched(lambda x, w, n: x * jnp.sin(1.0 * n), X, X, 1, active=[True, False, False])
+    assert not any("sin" in gate.what for gate in gates if gate.path)
+
+
+def test_thinned_changes_the_slope_alone():
+    """Infinities included, which a factor of 0 would make NaN."""
+    x = jnp.array([1.0, jnp.inf])
+    np.testing.assert_array_equal(thinned(x, 0.0), x)
+    np.testing.assert_array_equal(jax.grad(lambda x: thinned(x, 0.5).sum())(x), [0.5, 0.5])
