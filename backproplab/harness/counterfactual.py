@@ -1,6 +1,6 @@
 """Of which other function a wrong gradient would be the right one: its mistake in terms of the function, rule unseen.
 
-Autodiff differentiates the function once with a switch at every operation (`gates`). A switch on a path shows what the
+Autodiff differentiates the function once with a switch at every operation (`switches`). A switch on a path shows what the
 path contributes: where the rule is off by a multiple of that, it has left the path out, or counts it so many times. The
 other switches make another function, whose gradient may be the rule's. What fits at the point that failed is said only
 if it fits at another cotangent and at a point beside it.
@@ -17,10 +17,10 @@ from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
 from backproplab.harness.backward import flat, pruned
 from backproplab.harness.compare import largest
-from backproplab.harness.gates import Gate, gated
 from backproplab.harness.neighbours import jittered
 from backproplab.harness.point import Point
 from backproplab.harness.programs import content, evaluated, jitted, short
+from backproplab.harness.switches import Switch, with_switches
 
 _SECONDS = 2.0
 _MANY = 400  # switches
@@ -34,7 +34,7 @@ _ROUND = (0.0, -1.0, 2.0, 0.5)  # factors that a single number is enough to tell
 class _Found:
     """What would explain the gradient: a switch, where it would stand, and the sentence that is then true of it."""
 
-    gate: int
+    switch: int
     setting: float
     words: str
 
@@ -68,13 +68,13 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> str | None:
 
 def _candidates(here: "_Witness", leaf: int, got: np.ndarray, right: np.ndarray, deadline: float) -> Iterator[_Found]:
     mistake = got - right
-    gates = here.switched.gates
+    switches = here.switched.switches
     # what its author has named says most, and of several on one path the last
-    for i in sorted(range(len(gates)), key=lambda i: (not gates[i].named, -i)):
+    for i in sorted(range(len(switches)), key=lambda i: (not switches[i].named, -i)):
         if time.monotonic() > deadline:
             return
-        gate = gates[i]
-        if gate.path:
+        switch = switches[i]
+        if switch.path:
             share = right - here.at(i, 0.0, leaf)
             norm = float(np.real(np.vdot(share, share)))
             count = 1 + float(np.real(np.vdot(share, mistake))) / norm if norm else 1.0
@@ -84,8 +84,8 @@ def _candidates(here: "_Witness", leaf: int, got: np.ndarray, right: np.ndarray,
                 and here.same((count - 1) * share, mistake, right)
                 and (got.size > 1 or _is_round(count))
             ):
-                yield _Found(i, count, _counted(gate, count))
-        for setting, words in gate.settings:
+                yield _Found(i, count, _counted(switch, count))
+        for setting, words in switch.settings:
             if here.same(here.at(i, setting, leaf), got, right):
                 yield _Found(i, setting, words)
 
@@ -94,12 +94,12 @@ def _is_round(count: float) -> bool:
     return any(abs(count - known) < _SAME for known in _ROUND)
 
 
-def _counted(gate: Gate, count: float) -> str:
+def _counted(switch: Switch, count: float) -> str:
     if abs(count) < _SAME:
-        return f"leaves out the path through {gate.what}, as if that were a constant"
+        return f"leaves out the path through {switch.what}, as if that were a constant"
     if abs(count + 1) < _SAME:
-        return f"counts the path through {gate.what} with the wrong sign"
-    return f"counts the path through {gate.what} {count:.6g} times"
+        return f"counts the path through {switch.what} with the wrong sign"
+    return f"counts the path through {switch.what} {count:.6g} times"
 
 
 class _Switched:
@@ -110,8 +110,8 @@ class _Switched:
         with jax.enable_x64(p.wide):
             forward = jax.make_jaxpr(p.plain)(p.view.diff, p.view.rest)
             names = [*p.view.labels, *p.view.rest_labels]
-            run, self.gates = gated(forward, [i < count for i in range(given)], names)
-            if len(self.gates) > _MANY:
+            run, self.switches = with_switches(forward, [i < count for i in range(given)], names)
+            if len(self.switches) > _MANY:
                 raise ValueError("too many operations")
 
             def gradients(inputs, settings):
@@ -120,9 +120,9 @@ class _Switched:
                 return pull(list(cotangents))[0]
 
             inputs = p.inputs(p.cotangents("zeros", 0))
-            self.closed = flat(jax.make_jaxpr(gradients)(inputs, [1.0] * len(self.gates)))
+            self.closed = flat(jax.make_jaxpr(gradients)(inputs, [1.0] * len(self.switches)))
         self.settings = self.closed.jaxpr.invars[len(inputs) :]
-        self.runs = None if short(self.closed, len(self.gates)) else self._compiled(sum(map(np.size, inputs)))
+        self.runs = None if short(self.closed, len(self.switches)) else self._compiled(sum(map(np.size, inputs)))
         self.witnesses: dict[Any, _Witness] = {}
 
     def witness(self, p: Point, cotangents: list[np.ndarray]) -> "_Witness":
@@ -163,29 +163,29 @@ class _Witness:
             dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, self.inputs)) | dict(zip(made, values))
         )
 
-    def at(self, gate: int, setting: float, leaf: int) -> np.ndarray:
+    def at(self, switch: int, setting: float, leaf: int) -> np.ndarray:
         """The gradient of one argument with one switch turned."""
-        if (gate, setting) not in self.turned:
+        if (switch, setting) not in self.turned:
             runs = self.switched.runs
-            made = self._run(runs, gate, setting) if runs else self._downstream(gate, setting)
-            self.turned[gate, setting] = [np.broadcast_to(x, g.shape) for x, g in zip(made, self.right)]
-        return self.turned[gate, setting][leaf]
+            made = self._run(runs, switch, setting) if runs else self._downstream(switch, setting)
+            self.turned[switch, setting] = [np.broadcast_to(x, g.shape) for x, g in zip(made, self.right)]
+        return self.turned[switch, setting][leaf]
 
-    def _run(self, program: Callable[[list], list], gate: int, setting: float) -> list:
+    def _run(self, program: Callable[[list], list], switch: int, setting: float) -> list:
         turned = list(self.inputs)
-        turned[gate - len(self.switched.settings)] = np.float64(setting)
+        turned[switch - len(self.switched.settings)] = np.float64(setting)
         return list(map(np.asarray, program(turned)))
 
-    def _downstream(self, gate: int, setting: float) -> list:
+    def _downstream(self, switch: int, setting: float) -> list:
         """By what depends on the switch, evaluated anew."""
-        jaxpr, switch = self.switched.closed.jaxpr, self.switched.settings[gate]
-        changed, anew = {switch}, []
+        jaxpr, turned = self.switched.closed.jaxpr, self.switched.settings[switch]
+        changed, anew = {turned}, []
         for eqn in jaxpr.eqns:
             if any(v in changed for v in eqn.invars if not isinstance(v, Literal)):
                 anew.append(eqn)
                 changed.update(eqn.outvars)
         program = pruned(ClosedJaxpr(jaxpr.replace(constvars=[], invars=[*self.values], eqns=anew), []))
-        return evaluated(program, [*(self.values | {switch: np.float64(setting)}).values()])
+        return evaluated(program, [*(self.values | {turned: np.float64(setting)}).values()])
 
     def same(self, a: np.ndarray, b: np.ndarray, scale: np.ndarray) -> bool:
         """Whether two gradients, or mistakes, are the same but for rounding, which is that of numbers like `scale`."""
@@ -195,7 +195,7 @@ class _Witness:
         return bool(np.all(np.abs(a - b) <= _SAME * min(mistake or np.inf, largest([b])) + _DIGITS * largest([scale])))
 
     def explains(self, found: _Found, leaf: int) -> bool:
-        return self.same(self.at(found.gate, found.setting, leaf), self.rule[leaf], self.right[leaf])
+        return self.same(self.at(found.switch, found.setting, leaf), self.rule[leaf], self.right[leaf])
 
 
 def _beside(p: Point, seed: int) -> list[tuple[Point, list[np.ndarray]]]:

@@ -39,7 +39,7 @@ _KEEPS_CALL = ("custom_jvp_call",)  # whose own derivative is part of what autod
 
 
 @dataclass(frozen=True)
-class Gate:
+class Switch:
     """One switch.
 
     what: what it acts on, for a sentence. settings: numbers other than 1 that it may be set to, each with the sentence
@@ -58,29 +58,29 @@ class Gate:
         return not self.settings
 
 
-def gated(closed: ClosedJaxpr, active: Sequence[bool], names: Sequence[str]) -> tuple[Callable, list[Gate]]:
+def with_switches(closed: ClosedJaxpr, active: Sequence[bool], names: Sequence[str]) -> tuple[Callable, list[Switch]]:
     """The program as a function `(inputs, settings) -> outputs`, and its switches, to which the settings belong.
 
     active: which of the program's inputs are differentiated; names: what they are called.
     """
     known = {v: name for v, name in zip(closed.jaxpr.invars, names)}
     moving = {v for v, is_active in zip(closed.jaxpr.invars, active) if is_active}
-    gates = list({gate.key: gate for gate in _gates(closed.jaxpr, moving, known, "")}.values())
+    switches = list({switch.key: switch for switch in _switches(closed.jaxpr, moving, known, "")}.values())
 
     def run(inputs: list, settings: list) -> list:
-        switches = {gate.key: s for gate, s in zip(gates, settings)}
-        return _run(closed.jaxpr, closed.consts, inputs, switches)
+        settings_of = {switch.key: s for switch, s in zip(switches, settings)}
+        return _run(closed.jaxpr, closed.consts, inputs, settings_of)
 
-    return run, gates
+    return run, switches
 
 
 # What switches there are.
 
 
-def _gates(jaxpr: Jaxpr, moving: set[Var], names: dict[Var, str], called: str) -> Iterator[Gate]:
+def _switches(jaxpr: Jaxpr, moving: set[Var], names: dict[Any, str], called: str) -> Iterator[Switch]:
     """Of a program that is called at the line `called`; adds to the variables that depend on what is differentiated
     (`moving`), and to the names."""
-    uses = Counter(v for eqn in jaxpr.eqns for v in eqn.invars if isinstance(v, Var))
+    uses: Counter[Any] = Counter(v for eqn in jaxpr.eqns for v in eqn.invars if isinstance(v, Var))
     assigned = statement_names(jaxpr.eqns)
     for i, eqn in enumerate(jaxpr.eqns):
         at = _at(eqn, called)
@@ -95,12 +95,12 @@ def _gates(jaxpr: Jaxpr, moving: set[Var], names: dict[Var, str], called: str) -
         moving.update(made)
         for k, v in enumerate(eqn.invars):
             if touched[k] and uses[v] > 1:
-                yield Gate((id(eqn), "into", k), f"{_name(v, names)} into {here}")
+                yield Switch((id(eqn), "into", k), f"{_name(v, names)} into {here}")
         if made and _operation(eqn) not in _MOVES:
-            yield Gate((id(eqn), "out"), f"{_name(made[0], names)}{at}", named=i in assigned)
+            yield Switch((id(eqn), "out"), f"{_name(made[0], names)}{at}", named=i in assigned)
 
 
-def _inside(eqn: Any, moving: set[Var], names: dict[Var, str], at: str) -> Iterator[Gate]:
+def _inside(eqn: Any, moving: set[Var], names: dict[Any, str], at: str) -> Iterator[Switch]:
     """Of the programs that an equation runs."""
     for body, outer in _bodies(eqn):
         inner = body.jaxpr if isinstance(body, ClosedJaxpr) else body
@@ -111,7 +111,7 @@ def _inside(eqn: Any, moving: set[Var], names: dict[Var, str], at: str) -> Itera
             consts, carry = scan_sizes(eqn.params)
             if any(v in moving for v in inner.invars):
                 moving |= {v for v in inner.invars[consts : consts + carry] if is_inexact(v.aval)}
-        yield from _gates(inner, moving, names, at if "name" in eqn.params and not _is_users(eqn, inner) else "")
+        yield from _switches(inner, moving, names, at if "name" in eqn.params and not _is_users(eqn, inner) else "")
 
 
 def _is_users(eqn: Any, body: Jaxpr) -> bool:
@@ -130,36 +130,36 @@ def _bodies(eqn: Any) -> list[tuple[Any, list]]:
     return [] if body is None else [(body, eqn.invars)]
 
 
-def _of_values(eqn: Any, touched: list[bool], at: str, names: dict[Var, str]) -> Iterator[Gate]:
+def _of_values(eqn: Any, touched: list[bool], at: str, names: dict[Any, str]) -> Iterator[Switch]:
     """Switches that make another function of it, or another derivative of the operation."""
     name, here = eqn.primitive.name, f"`{_operation(eqn)}`{at}"
-    gate = lambda setting, sentence, kind, k=0: Gate((id(eqn), kind, k), here, ((setting, sentence),))
+    switch = lambda setting, sentence, kind, k=0: Switch((id(eqn), kind, k), here, ((setting, sentence),))
     is_that = "is that of a function "
     if name in _STRICTER:
-        yield gate(_OFF, f"{is_that}in which `{_SIGN[name]}`{at} is `{_SIGN[_STRICTER[name]]}`", "strict")
+        yield switch(_OFF, f"{is_that}in which `{_SIGN[name]}`{at} is `{_SIGN[_STRICTER[name]]}`", "strict")
     if not any(touched):
         return
     if name == "select_n":
         for setting, side in ((_OFF, "false"), (_OTHER, "true")):
             mask = f"is that of a function whose `where`{at} finds its condition {side} everywhere"
-            yield gate(setting, f"{mask}, as far as the slope goes", f"slope {side}")
-            yield gate(setting, f"{mask}: a mask is left out, or one too many", f"always {side}")
+            yield switch(setting, f"{mask}, as far as the slope goes", f"slope {side}")
+            yield switch(setting, f"{mask}: a mask is left out, or one too many", f"always {side}")
     elif name in ("add", "sub", "mul", "div"):
         without = "the term" if name in ("add", "sub") else "the factor"
         for k in (0, 1):
             if touched[1 - k] and not (name in ("div", "sub") and k == 0):
                 words = f"{is_that}without {without} {_name(eqn.invars[k], names)} in {here}"
-                yield gate(_OFF, words, "without", k)
+                yield switch(_OFF, words, "without", k)
     elif name == "dot_general":
         for k, v in enumerate(eqn.invars[:2]):
             if v.aval.ndim > 1 and v.aval.shape[-1] == v.aval.shape[-2] > 1:
                 words = f"{is_that}in which {_name(v, names)} is transposed before {here}"
-                yield gate(_OFF, words, "transposed", k)
+                yield switch(_OFF, words, "transposed", k)
     elif name in (*_CUMULATIVE, "scan"):
-        yield gate(_OFF, f"{is_that}whose {here} runs the other way", "reversed")
+        yield switch(_OFF, f"{is_that}whose {here} runs the other way", "reversed")
     k = _operand_with_slope(eqn)
     if (name in _SLOPES or _is_call(eqn)) and touched[k] and _alike(eqn.invars[k], eqn.outvars):
-        yield gate(_OFF, f"takes the slope of {here} to be 1", "slope one")
+        yield switch(_OFF, f"takes the slope of {here} to be 1", "slope one")
 
 
 def _is_call(eqn: Any) -> bool:
@@ -181,7 +181,7 @@ def _operand_with_slope(eqn: Any) -> int:
     return next((k for k, v in enumerate(eqn.invars) if not isinstance(v, Literal)), 0)
 
 
-def _name(v: Any, names: dict[Var, str]) -> str:
+def _name(v: Any, names: dict[Any, str]) -> str:
     return f"`{v.val if isinstance(v, Literal) else names.get(v, 'a constant')}`"
 
 
