@@ -22,21 +22,27 @@ from backproplab.harness.point import Point
 from backproplab.harness.programs import content, evaluated, jitted, short
 from backproplab.harness.switches import Switch, with_switches
 
-_SECONDS = 2.0
+_SECONDS = 3.0
 _MANY = 400  # switches
 _REMEMBERED = 6
 _SAME = 1e-7  # of the mistake: what two programs may differ by
+_NEAR = 1e-9  # of the mistake's square: worth a closer look
 _DIGITS = 1e-12  # of the gradient: what rounding may do to both
+_CUT = 0.0  # of a path: it is not followed
 _ROUND = (0.0, -1.0, 2.0, 0.5)  # factors that a single number is enough to tell
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What would explain the gradient: a switch, where it would stand, and the sentence that is then true of it."""
+    """What would explain the gradient: a switch, where it would stand, and the sentence that is then true of it.
+
+    instead: another switch, on a path that counts so much the more as the first one's counts less.
+    """
 
     switch: int
     setting: float
     words: str
+    instead: int | None = None
 
 
 def other_function(p: Point, leaf: int, seed: int, seconds: float = _SECONDS) -> str | None:
@@ -69,13 +75,14 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> str | None:
 def _candidates(here: "_Witness", leaf: int, got: np.ndarray, right: np.ndarray, deadline: float) -> Iterator[_Found]:
     mistake = got - right
     switches = here.switched.switches
+    shares: dict[int, np.ndarray] = {}
     # what its author has named says most, and of several on one path the last
     for i in sorted(range(len(switches)), key=lambda i: (not switches[i].named, -i)):
         if time.monotonic() > deadline:
             return
         switch = switches[i]
         if switch.path:
-            share = right - here.at(i, 0.0, leaf)
+            share = right - here.at(i, _CUT, leaf)
             norm = float(np.real(np.vdot(share, share)))
             count = 1 + float(np.real(np.vdot(share, mistake))) / norm if norm else 1.0
             if (
@@ -85,9 +92,32 @@ def _candidates(here: "_Witness", leaf: int, got: np.ndarray, right: np.ndarray,
                 and (got.size > 1 or _is_round(count))
             ):
                 yield _Found(i, count, _counted(switch, count))
+            shares[i] = share
         for setting, words in switch.settings:
             if here.same(here.at(i, setting, leaf), got, right):
                 yield _Found(i, setting, words)
+    if got.size > 1 and shares:
+        yield from _exchanged(here, mistake, right, shares)
+
+
+def _exchanged(
+    here: "_Witness", mistake: np.ndarray, right: np.ndarray, shares: dict[int, np.ndarray]
+) -> Iterator[_Found]:
+    """Two paths of which one counts twice and the other not: a product's two factors taken for one, a symmetric half."""
+    numbers = list(shares)
+    flat = np.stack([*shares.values(), mistake]).reshape(len(shares) + 1, -1)
+    flat = np.concatenate([np.real(flat), np.imag(flat)], 1)
+    products = flat @ flat.T  # from which all distances between shares[j] - shares[i] and the mistake follow
+    squares, aligned = np.diag(products), products[:-1, -1]
+    distances = (
+        np.add.outer(squares[:-1] + 2 * aligned, squares[:-1] - 2 * aligned) - 2 * products[:-1, :-1] + squares[-1]
+    )
+    for i, j in np.argwhere(distances <= _NEAR * squares[-1]):
+        i, j = numbers[i], numbers[j]
+        if i != j and here.same(shares[j] - shares[i], mistake, right):
+            left_out, twice = (here.switched.switches[k].what for k in (i, j))
+            words = f"counts the path through {twice} twice and leaves out that through {left_out}"
+            yield _Found(i, _CUT, words, instead=j)
 
 
 def _is_round(count: float) -> bool:
@@ -195,7 +225,10 @@ class _Witness:
         return bool(np.all(np.abs(a - b) <= _SAME * min(mistake or np.inf, largest([b])) + _DIGITS * largest([scale])))
 
     def explains(self, found: _Found, leaf: int) -> bool:
-        return self.same(self.at(found.switch, found.setting, leaf), self.rule[leaf], self.right[leaf])
+        expected = self.at(found.switch, found.setting, leaf)
+        if found.instead is not None:
+            expected = expected + self.right[leaf] - self.at(found.instead, _CUT, leaf)
+        return self.same(expected, self.rule[leaf], self.right[leaf])
 
 
 def _beside(p: Point, seed: int) -> list[tuple[Point, list[np.ndarray]]]:

@@ -93,7 +93,9 @@ def whole(x, target, xp):
 def _convert(p, x):
     x = np.asarray(x)
     if np.issubdtype(x.dtype, np.inexact):
-        return whole(x, p["new_dtype"], np) if np.dtype(p["new_dtype"]).kind in "iub" else x.astype(p["new_dtype"])
+        target = np.dtype(p["new_dtype"])
+        x = np.real(x) if target.kind != "c" else x
+        return whole(x, target, np) if target.kind in "iub" else x.astype(target)
     return x.astype(p["new_dtype"])
 
 

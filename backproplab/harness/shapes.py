@@ -1,8 +1,8 @@
 """Other sizes and ranks, made from one example of arguments.
 
 Axes of equal size are taken to be the same axis of the problem (the features of `x` and of `w`) and change together.
-Numbers are drawn anew between those given, so that they stay in any interval; whole numbers that index an axis stay
-inside it, lengths become lengths, and what is sorted stays sorted.
+Numbers are drawn anew between those given, so that they stay in any interval, and masks stay masks, those of floats
+too; whole numbers that index an axis stay inside it, lengths become lengths, and what is sorted stays sorted.
 """
 
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def _resize(x: Any, change: dict[int, int], seed: int) -> np.ndarray:
     if x.dtype.kind in "iu":
         for size, new in change.items():  # between the values given, but inside an axis that they can index or measure
             one = _inside(one, flat, size, new)
-    elif x.dtype.kind != "b":
+    elif x.dtype.kind != "b" and not np.isin(flat, (0, 1)).all():  # which are a mask
         share, other = generator.random(shape), generator.choice(flat, shape)
         with np.errstate(invalid="ignore"):
             one = np.where(np.isfinite(one) & np.isfinite(other), share * one + (1 - share) * other, one)

@@ -24,6 +24,7 @@ def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Susp
     yield from _of_examples(p, leaf, cotangents)
     if sum(map(np.size, p.view.diff)) <= _LARGE:
         yield from _of_outputs(p, leaf, cotangents)
+        yield from _of_other_cotangents(p, leaf, cotangents)
         yield from _of_other_arguments(p, leaf, cotangents)
 
 
@@ -42,6 +43,21 @@ def _of_outputs(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[S
         without = [0 * c if i in left_out else c for i, c in enumerate(cotangents)]
         which = f"cotangent{'s' if len(left_out) > 1 else ''} of output {' and '.join(map(str, left_out))}"
         yield f"leaves out the {which} (of 0 to {count - 1})", _right(p, leaf, without)
+
+
+def _of_other_cotangents(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """A cotangent that was taken for its sum or its mean, or not read at all."""
+    for k, c in enumerate(cotangents):
+        which = "the cotangent" if len(cotangents) == 1 else f"the cotangent of output {k}"
+        changes = [(f"takes {which} to be 1 everywhere", np.ones_like(c))]
+        for axis in range(c.ndim) if c.size > 1 else ():
+            if c.shape[axis] > 1:
+                total = np.broadcast_to(c.sum(axis, keepdims=True), c.shape).astype(c.dtype)
+                changes.append((f"adds up {which} over axis {axis} before it is used", total))
+                mean = (total / c.shape[axis]).astype(c.dtype)
+                changes.append((f"averages {which} over axis {axis} before it is used", mean))
+        for words, changed in changes:
+            yield words, _right(p, leaf, [*cotangents[:k], changed, *cotangents[k + 1 :]])
 
 
 def _of_examples(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:

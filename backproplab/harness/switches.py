@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 
 from backproplab.harness.backward import author_frame, author_frames, statement_names
 from backproplab.harness.control import scan_sizes
-from backproplab.harness.error_rules import is_inexact
+from backproplab.harness.error_rules import is_float, is_inexact
 from backproplab.harness.rounding import body_of
 
 _OFF = 0.0
@@ -26,15 +26,9 @@ _SIGN = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _SLOPES = ("exp", "log", "tanh", "logistic", "sin", "cos", "sqrt", "rsqrt", "square", "integer_pow", "abs", "max", "min", "clamp",
            "log1p", "expm1", "erf", "cbrt")  # fmt: skip
 _CUMULATIVE = ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
-_MOVES = (
-    "broadcast_in_dim",
-    "reshape",
-    "squeeze",
-    "expand_dims",
-    "convert_element_type",
-    "copy",
-    "_broadcast_to",
-)  # nothing is computed
+# In which nothing is computed, or all of it.
+_MOVES = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims", "convert_element_type", "copy", "_broadcast_to", "closed_call",
+          "checkpoint", "remat2")  # fmt: skip
 _KEEPS_CALL = ("custom_jvp_call",)  # whose own derivative is part of what autodiff means
 
 
@@ -95,9 +89,13 @@ def _switches(jaxpr: Jaxpr, moving: set[Var], names: dict[Any, str], called: str
         moving.update(made)
         for k, v in enumerate(eqn.invars):
             if touched[k] and uses[v] > 1:
-                yield Switch((id(eqn), "into", k), f"{_name(v, names)} into {here}")
+                yield Switch((id(eqn), "into", k), f"{_name(v, names)} into {here}{_side(eqn, k)}")
         if made and _operation(eqn) not in _MOVES:
-            yield Switch((id(eqn), "out"), f"{_name(made[0], names)}{at}", named=i in assigned)
+            result = f"{_name(made[0], names)}{at}"
+            yield Switch((id(eqn), "out", 0), result, named=i in assigned)
+            if is_inexact(made[0].aval) and not is_float(made[0].aval):
+                conjugated = f"conjugates what comes back through {result}, or does not where it should"
+                yield Switch((id(eqn), "conjugate", 0), result, ((_OFF, conjugated),))
 
 
 def _inside(eqn: Any, moving: set[Var], names: dict[Any, str], at: str) -> Iterator[Switch]:
@@ -185,6 +183,11 @@ def _name(v: Any, names: dict[Any, str]) -> str:
     return f"`{v.val if isinstance(v, Literal) else names.get(v, 'a constant')}`"
 
 
+def _side(eqn: Any, k: int) -> str:
+    """Which operand it is, of those that are the same."""
+    return f" as its operand {k}" if sum(v is eqn.invars[k] for v in eqn.invars) > 1 else ""
+
+
 def _at(eqn: Any, called: str) -> str:
     """The line of an operation in words, or that from which all this is called."""
     frame = None if called else author_frame(eqn)
@@ -203,10 +206,10 @@ def _run(jaxpr: Jaxpr, consts: Sequence, inputs: Sequence, switches: dict[tuple,
         made = _made(eqn, given, switches)
         made = [made] if not isinstance(made, (list, tuple)) else list(made)
         made = [_turned(eqn, given, y, find) for y in made]
-        out = switches.get((id(eqn), "out"))
-        made = (
-            made if out is None else [thinned(y, out) if is_inexact(v.aval) else y for y, v in zip(made, eqn.outvars)]
-        )
+        if (s := find("out")) is not None:
+            made = [thinned(y, s) if is_inexact(v.aval) else y for y, v in zip(made, eqn.outvars)]
+        if (s := find("conjugate")) is not None:
+            made = [_conjugated(y, s) for y in made]
         env.update(zip(eqn.outvars, made))
     return [read(v) for v in jaxpr.outvars]
 
@@ -280,6 +283,18 @@ def thinned(x: Any, factor: Any) -> Any:
 def _thinned_jvp(primals, tangents):
     x, factor = primals
     return x, (factor * tangents[0]).astype(x.dtype)
+
+
+@jax.custom_jvp
+def _conjugated(x: Any, setting: Any) -> Any:
+    """`x`, whose derivative is conjugated if the switch is off."""
+    return x
+
+
+@_conjugated.defjvp
+def _conjugated_jvp(primals, tangents):
+    x, setting = primals
+    return x, jnp.where(setting == _OFF, jnp.conj(tangents[0]), tangents[0])
 
 
 @jax.custom_jvp

@@ -96,6 +96,33 @@ def test_terms_factors_operands_and_loops():
     assert "leaves out the path through" in told(looped, cut, X, X)
 
 
+def test_conjugates_and_exchanged_paths():
+    """A complex cotangent that is not conjugated, and two paths of which one is taken for both."""
+    told = lambda fn, other, *args: other_function(at(rule_of(fn, other), *args), 0, 0)
+
+    def spectrum(x, b):
+        return jnp.fft.rfft(jnp.sin(x)) * b
+
+    def conjugated(x, b):
+        z = jnp.fft.rfft(jnp.sin(x))
+        return (jnp.conj(z) + jax.lax.stop_gradient(z - jnp.conj(z))) * b
+
+    assert "conjugates what comes back through" in told(spectrum, conjugated, X, X[:, :3])
+
+    def square(x, b):
+        k = jnp.sin(x)
+        return k @ k + b
+
+    def one_sided(x, b):
+        k = jnp.sin(x)
+        return 2 * k @ jax.lax.stop_gradient(k) + b
+
+    words = told(square, one_sided, X[:4], W)
+    assert (
+        "counts the path through `k` into `dot_general`" in words and "as its operand 0 twice and leaves out" in words
+    )
+
+
 def test_what_holds_at_one_point_alone_is_not_said():
     """At equal rows a mean over the rows is a row: the other point tells them apart. Nor is anything said of noise."""
     equal = np.tile(X[:1], (6, 1))

@@ -36,7 +36,7 @@ def dense(register):
 
     @jax.custom_vjp
     def dense(x, w, b):
-        return jnp.tanh(x @ w + b)
+        return jnp.tanh(x @ w + b)  # slope
 
     def fwd(x, w, b):
         y = dense(x, w, b)
@@ -114,7 +114,7 @@ BUGS = {
     wrong_sign: ("w", "has the wrong sign", "wrong sign"),
     mean_for_sum: ("b", "1/5 (the size of axis 0 of x): a mean where the sum is right", "mean for sum"),
     transposed: ("w", "is the transpose of the right one", "transposed"),
-    dropped_term: ("x", "entries", "dropped term"),
+    dropped_term: ("x", f"takes the slope of `tanh` ({line_with('slope')}) to be 1", "dropped term"),
 }
 
 

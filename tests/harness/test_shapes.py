@@ -39,6 +39,13 @@ def test_lengths_stay_lengths():
             assert found.min() >= least and found.max() <= new
 
 
+def test_weights_of_zero_and_one_stay_that():
+    """A mask of floats: numbers between them would be of another kind."""
+    mask = np.array([1.0, 0.0, 1.0, 1.0])
+    for _, (changed, _) in resized(Case(lambda m, x: m * x, ()), (mask, np.linspace(0, 1, 4)), 0):
+        assert set(np.ravel(changed)) <= {0.0, 1.0}
+
+
 def test_what_is_sorted_stays_sorted():
     """Segment numbers promised to be in order."""
     (ids,) = with_sizes((np.array([0, 0, 1, 2, 2]),), (), {5: 11}, 0)

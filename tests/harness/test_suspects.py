@@ -40,6 +40,10 @@ def two(bwd):
     return by_hand(lambda x: (jnp.sin(x), jnp.sum(x * x)), lambda r, dy: (bwd(r[0], *dy),))
 
 
+def three(bwd):
+    return by_hand(lambda x: (jnp.sin(x), jnp.sum(x * x), jnp.cos(x)), lambda r, dy: (bwd(r[0], *dy),))
+
+
 MISTAKES = {
     "holds the contribution of the first example alone": (dense(dw=lambda x, w, dy: x[:1].T @ dy[:1]), (X, W, B)),
     "holds the contribution of the last example alone": (dense(dw=lambda x, w, dy: x[-1:].T @ dy[-1:]), (X, W, B)),
@@ -49,6 +53,10 @@ MISTAKES = {
     "is the right one for w with axes 0 and 1 exchanged": (dense(dx=lambda x, w, dy: dy @ w), (X, W, B)),
     "that of the last alone: they overwrite each other": (rows(lambda e, ids, dy: e.at[np.array([0, 2, 1])].set(dy[np.array([4, 2, 3])])), (W, IDS)),
     "is the right one for k flipped along axis 0": (convolution(lambda k, dy: convolve(dy, jnp.swapaxes(k, 1, 2))), (random.normal(size=(7, 2)), K)),
+    "adds up the cotangent over axis 0 before it is used": (dense(dx=lambda x, w, dy: jnp.broadcast_to(dy.sum(0), dy.shape) @ w.T), (X, W, B)),
+    "averages the cotangent over axis 1 before it is used": (dense(dx=lambda x, w, dy: jnp.broadcast_to(dy.mean(1, keepdims=True), dy.shape) @ w.T), (X, W, B)),
+    "takes the cotangent to be 1 everywhere": (dense(dx=lambda x, w, dy: jnp.ones_like(dy) @ w.T), (X, W, B)),
+    "leaves out the cotangents of output 0 and 2 (of 0 to 2)": (three(lambda x, dy, ds, dt: 2 * x * ds), (B,)),
     "leaves out the cotangent of output 1 (of 0 to 1)": (two(lambda x, dy, ds: jnp.cos(x) * dy), (B,)),
     "leaves out the cotangent of output 0 (of 0 to 1)": (two(lambda x, dy, ds: 2 * x * ds), (B,)),
 }  # fmt: skip
