@@ -1,11 +1,12 @@
 """`defvjp`: rules written without a thought of dtypes or meshes, under every kind of parallelism that JAX has."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, grad
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -64,6 +65,7 @@ def _labels(x):
     return jnp.argmax(jax.lax.stop_gradient(x) * 3 % 1, -1)
 
 
+@cache
 def unsharded(name):
     params, x, loss = LAYERS[name]
     return jax.jit(jax.grad(loss, argnums=tuple(range(len(params) + 1))))(*params, x)
@@ -182,10 +184,10 @@ def test_what_plain_registration_cannot_do():
 
 def test_cotangents_take_the_dtype_of_their_arguments():
     """A rule that computes in float32 serves bfloat16 arguments, and mixed ones."""
-    x, w, b = (jnp.asarray(a, d) for a, d in zip((X, W, B), (jnp.bfloat16, jnp.float32, jnp.float16)))
+    x, w, b = (a.astype(d) for a, d in zip((X, W, B), (jnp.bfloat16, np.float32, np.float16)))
     layer = jax.custom_vjp(lambda x, w, b: x @ w + b)
     defvjp(layer, textbook_fwd, lambda r, dy: tuple(g.astype(jnp.float32) for g in textbook_bwd(r, dy)))
-    got = jax.grad(lambda *args: jnp.sum(layer(*args)), argnums=(0, 1, 2))(x, w, b)
+    got = grad(lambda *args: jnp.sum(layer(*args)), (0, 1, 2))(x, w, b)
     assert [g.dtype for g in got] == [jnp.bfloat16, jnp.float32, jnp.float16]
 
 
@@ -215,11 +217,11 @@ def test_pytrees_integers_and_static_arguments():
     f = lambda params: scaled(3, params, jnp.int32(1))
     for g in (jax.grad(f), jax.jit(jax.grad(f)), jax.grad(jax.checkpoint(f))):
         jax.tree.map(np.testing.assert_allclose, g(params), right)
-    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
-    jax.tree.map(lambda g, r: np.testing.assert_allclose(g, [r, r]), jax.vmap(jax.grad(f))(batch), right)
+    batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), params)
+    jax.tree.map(lambda g, r: np.testing.assert_allclose(g, [r, r]), compiled(jax.vmap(jax.grad(f)))(batch), right)
     total = lambda params: jax.lax.scan(lambda c, _: (c + f(params), None), 0.0, None, length=3)[0]
-    jax.tree.map(lambda g, r: np.testing.assert_allclose(g, 3 * r), jax.grad(total)(params), right)
-    second = jax.grad(lambda a: jax.grad(f)({"a": a, "b": params["b"]})["a"][1])(params["a"])
+    jax.tree.map(lambda g, r: np.testing.assert_allclose(g, 3 * r), grad(total)(params), right)
+    second = grad(lambda a: jax.grad(f)({"a": a, "b": params["b"]})["a"][1])(params["a"])
     np.testing.assert_allclose(second, [0.0, 90.0])
 
 

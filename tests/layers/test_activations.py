@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+from compiled import compiled, grad, pull, pulled
 
 from backproplab.layers import activations
 from backproplab.layers.activations.selu import ALPHA, SCALE
@@ -61,7 +62,7 @@ def _points():
 
 
 def _slopes(fn, x):
-    return np.asarray(jax.vjp(fn, jnp.asarray(x))[1](jnp.ones_like(x))[0])
+    return pulled(fn)(1.0, x)[1]
 
 
 @cache
@@ -115,8 +116,9 @@ def test_a_parameter_that_is_a_power_of_two_costs_nothing(parameter):
         "elu": lambda x: x if x > 0 else parameter * mpmath.expm1(x),
         "swish": lambda x: x * _sigmoid(parameter * x),
     }
-    for name, function in definitions.items():
-        got = _slopes(lambda x, name=name: getattr(activations, name)(x, parameter), points)
+    layers = [lambda x, name=name: getattr(activations, name)(x, parameter) for name in definitions]
+    slopes = compiled(lambda x: [pull(layer)(1.0, x)[1] for layer in layers])(points)
+    for (name, function), got in zip(definitions.items(), slopes, strict=True):
         for x, slope in zip(points.tolist(), got.tolist()):
             exact = _exact_slope(function, x)
             scale = max(abs(exact), abs(function(mpmath.mpf(x)) / x)) if name == "swish" else abs(exact)
@@ -140,7 +142,8 @@ def test_values_are_those_of_jax_nn(name):
     with jax.enable_x64(True):
         x = np.concatenate([np.linspace(-12, 12, 97), [-30.0, 30, -1e-12, 1e-12, 1000]])  # kinks among them
         # where 1 + tanh cancels, jax.nn's gelu is off by the rounding of a number of size 1, times x of up to 30
-        np.testing.assert_allclose(getattr(activations, name)(x), _theirs(name)(x), rtol=1e-14, atol=30 * 2.0**-52)
+        ours, theirs = compiled(lambda x: (getattr(activations, name)(x), _theirs(name)(x)))(x)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-14, atol=30 * 2.0**-52)
 
 
 @pytest.mark.parametrize("name", [name for name in (*ONE_ARGUMENT, "swish") if hasattr(jax.nn, name)])
@@ -157,10 +160,13 @@ def test_parameters_of_jax_nn():
     with jax.enable_x64(True):
         x = np.linspace(-3, 3, 13)
         for name, option in (("celu", "alpha"), ("elu", "alpha"), ("leaky_relu", "negative_slope")):
-            ours, theirs = (getattr(room, name)(x, **{option: 0.3}) for room in (activations, jax.nn))
+            of = lambda x, room, name=name, option=option: getattr(room, name)(x, **{option: 0.3})
+            ours, theirs = compiled(lambda x, of=of: (of(x, activations), of(x, jax.nn)))(x)
             np.testing.assert_allclose(ours, theirs, rtol=1e-15, err_msg=name)
-        np.testing.assert_allclose(activations.prelu(x, 0.3), jax.nn.leaky_relu(x, 0.3), rtol=1e-15)
-        np.testing.assert_allclose(activations.swish(x), jax.nn.swish(x), rtol=1e-15)
+        ours = compiled(lambda x: (activations.prelu(x, 0.3), activations.swish(x)))(x)
+        theirs = compiled(lambda x: (jax.nn.leaky_relu(x, 0.3), jax.nn.swish(x)))(x)
+        np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-15)
+        np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -183,11 +189,14 @@ def test_parameters_of_jax_nn():
 )
 def test_the_slope_at_a_kink_is_the_declared_one(name, options, x, slope):
     """In float32 and bfloat16, at -0 as at 0; and it is that of jax.nn."""
-    for dtype in (jnp.float32, jnp.bfloat16):
-        points = jnp.array([x, -0.0 if x == 0 else x], dtype)
-        got = _slopes(lambda x: getattr(activations, name)(x, *options), points)
+    points = np.array([x, -0.0 if x == 0 else x], np.float32)
+    slopes = lambda room, x: pull(lambda x: getattr(room, name)(x, *options))(1.0, x)[1]
+    wide, narrow, theirs = compiled(
+        lambda x, x_16: (slopes(activations, x), slopes(activations, x_16), slopes(jax.nn, x))
+    )(points, points.astype(jnp.bfloat16))
+    for got, dtype in ((wide, jnp.float32), (narrow, jnp.bfloat16)):
+        assert got.dtype == dtype
         assert np.array_equal(got, np.full(2, slope).astype(dtype)), dtype
-    theirs = _slopes(lambda x: getattr(jax.nn, name)(x, *options), points.astype(jnp.float32))
     np.testing.assert_allclose(
         theirs, slope, rtol=2.0**-23
     )  # the constants of selu are rounded, and so is their product
@@ -195,7 +204,8 @@ def test_the_slope_at_a_kink_is_the_declared_one(name, options, x, slope):
 
 def test_the_slopes_of_prelu_at_its_kink():
     """1 for x, as in leaky_relu, and nothing for alpha."""
-    dx, dalpha = jax.grad(lambda x, a: activations.prelu(x, a).sum(), (0, 1))(jnp.array([0.0, -0.0]), jnp.array(0.25))
+    points = np.array([0.0, -0.0], np.float32)
+    dx, dalpha = grad(lambda x, a: activations.prelu(x, a).sum(), (0, 1))(points, np.float32(0.25))
     assert dx.tolist() == [1, 1] and dalpha == 0
 
 
@@ -204,16 +214,18 @@ def test_the_slopes_of_prelu_at_its_kink():
 def test_the_slope_has_its_limit_at_the_infinities(name, dtype):
     """0 times infinity is nowhere computed; the largest finite numbers are treated alike."""
     largest = float(jnp.finfo(dtype).max)
-    got = _slopes(getattr(activations, name), jnp.array([-np.inf, -largest, np.inf, largest], dtype))
-    assert np.array_equal(got, np.repeat(np.array(LIMITS[name]), 2).astype(dtype))
-    assert np.isnan(getattr(activations, name)(jnp.array(np.nan, dtype)))
+    x = np.array([-np.inf, -largest, np.inf, largest, np.nan]).astype(dtype)
+    y, got = pulled(getattr(activations, name))(1.0, x)
+    assert np.array_equal(got[:4], np.repeat(np.array(LIMITS[name]), 2).astype(dtype))
+    assert np.isnan(y[4])
 
 
 def test_the_slopes_with_parameters_have_their_limits_at_the_infinities():
     """swish in x and in beta, for either sign of beta; prelu in x."""
-    x = jnp.array([-np.inf, np.inf], jnp.float32)
+    x = np.array([-np.inf, np.inf], np.float32)
+    swish = pulled(activations.swish)
     for beta, limits in ((1.5, [0, 1]), (-1.5, [1, 0])):
-        dx, dbeta = jax.vjp(activations.swish, x, jnp.full(2, beta))[1](jnp.ones(2))
+        _, dx, dbeta = swish(1.0, x, np.full(2, beta, np.float32))
         assert dx.tolist() == limits and dbeta.tolist() == [0, 0]
     assert _slopes(lambda x: activations.prelu(x, 0.25), x).tolist() == [0.25, 1]
 
@@ -234,6 +246,7 @@ def test_every_bfloat16_number_gets_its_slope_rounded_once(name):
 
 def test_cotangents_are_selected_and_not_multiplied():
     """A unit that is off stays at 0 even where an infinite cotangent arrives."""
-    for name, off in (("relu", -1.0), ("relu6", 7.0), ("hard_tanh", 2.0), ("hard_sigmoid", -4.0), ("hard_swish", -4.0)):
-        (dx,) = jax.vjp(getattr(activations, name), jnp.array(off))[1](jnp.array(jnp.inf))
+    off = {"relu": -1.0, "relu6": 7.0, "hard_tanh": 2.0, "hard_sigmoid": -4.0, "hard_swish": -4.0}
+    slopes = compiled(lambda dy, off: {name: pull(getattr(activations, name))(dy, x)[1] for name, x in off.items()})
+    for name, dx in slopes(np.float32(np.inf), off).items():
         assert dx == 0, name

@@ -1,11 +1,10 @@
 """Contractions, ragged products and bags: as jnp.einsum and jax.lax have them; letters of one operand, empty groups, padding."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, grad, pull, pulled
 
 from backproplab.layers.affine import bilinear, einsum, embedding_bag, low_rank_linear, ragged_dot
 
@@ -18,13 +17,8 @@ def _sample(*shapes, seed=0):
 def _same_gradients(ours, theirs, *args, rtol=1e-12):
     """Value and all gradients of both, for one random cotangent."""
     (dy,) = _sample(jax.eval_shape(ours, *args).shape, seed=9)
-
-    @partial(jax.jit, static_argnums=0)
-    def both(fn, args):
-        y, pull = jax.vjp(fn, *args)
-        return y, *pull(jnp.asarray(dy, y.dtype))
-
-    for got, right in zip(both(ours, args), both(theirs, args), strict=True):
+    both = compiled(lambda *args: (pull(ours)(*args), pull(theirs)(*args)))
+    for got, right in zip(*both(dy, *args), strict=True):
         np.testing.assert_allclose(got, right, rtol=rtol, atol=rtol)
 
 
@@ -51,9 +45,8 @@ def test_einsum_is_that_of_jax_numpy(subscripts, shapes):
 
 def test_einsum_accumulates_in_float32():
     """4096 products of ones in bfloat16, in both passes."""
-    x, w = jnp.ones((4096, 2), jnp.bfloat16), jnp.ones((2, 3), jnp.bfloat16)
-    y, pull = jax.vjp(lambda x, w: einsum("ni,io->no", x, w), x, w)
-    dx, dw = pull(jnp.ones_like(y))
+    x, w = np.ones((4096, 2), jnp.bfloat16), np.ones((2, 3), jnp.bfloat16)
+    y, dx, dw = pulled(lambda x, w: einsum("ni,io->no", x, w))(1.0, x, w)
     assert y.dtype == dx.dtype == dw.dtype == jnp.bfloat16
     assert (dw == 4096).all() and (dx == 3).all()
 
@@ -73,7 +66,7 @@ def test_low_rank_is_the_map_that_it_stands_for():
     with jax.enable_x64(True):
         x, a, b = _sample((2, 3, 4), (4, 2), (2, 5))
         _same_gradients(lambda *args: low_rank_linear(*args, scale=0.5), lambda x, a, b: 0.5 * x @ (a @ b), x, a, b)
-        dx, da, db = jax.grad(lambda *args: low_rank_linear(*args).sum(), (0, 1, 2))(x, a, 0 * b)
+        dx, da, db = grad(lambda *args: low_rank_linear(*args).sum(), (0, 1, 2))(x, a, 0 * b)
         assert not np.any(dx) and not np.any(da) and np.any(db)
 
 
@@ -84,7 +77,7 @@ def test_ragged_dot_is_that_of_jax_lax(sizes):
         lhs, rhs = _sample((6, 3), (3, 3, 2))
         sizes = np.array(sizes, np.int32)
         _same_gradients(lambda a, b: ragged_dot(a, b, sizes), lambda a, b: jax.lax.ragged_dot(a, b, sizes), lhs, rhs)
-        _, drhs = jax.grad(lambda a, b: ragged_dot(a, b, sizes).sum(), (0, 1))(lhs, rhs)
+        drhs = grad(lambda a, b: ragged_dot(a, b, sizes).sum(), 1)(lhs, rhs)
         assert not np.any(drhs[sizes == 0])
 
 
@@ -93,8 +86,7 @@ def test_rows_of_no_group_may_hold_anything():
     lhs, rhs = (a.astype(np.float32) for a in _sample((4, 3), (2, 3, 2)))
     lhs[3], dy = np.nan, np.ones((4, 2), np.float32)
     dy[3] = np.nan
-    y, pull = jax.vjp(lambda a, b: ragged_dot(a, b, np.array([1, 2])), lhs, rhs)
-    dlhs, drhs = pull(dy)
+    y, dlhs, drhs = pulled(lambda a, b: ragged_dot(a, b, np.array([1, 2])))(dy, lhs, rhs)
     assert not np.any(y[3]) and not np.any(dlhs[3]) and np.isfinite(drhs).all()
 
 
@@ -102,11 +94,12 @@ def test_ragged_dot_under_vmap():
     """Over the rows alone, with the weights and sizes shared: the gradients of the weights add up."""
     lhs, rhs = (a.astype(np.float32) for a in _sample((2, 4, 3), (2, 3, 2)))
     sizes = np.array([1, 3], np.int32)
-    mapped = lambda rhs: jax.vmap(lambda a: ragged_dot(a, rhs, sizes))(lhs)
-    y, pull = jax.vjp(mapped, rhs)
-    np.testing.assert_allclose(y[1], ragged_dot(lhs[1], rhs, sizes), rtol=1e-5)
-    each = [jax.vjp(lambda rhs, a=a: ragged_dot(a, rhs, sizes), rhs)[1](jnp.ones((4, 2)))[0] for a in lhs]
-    np.testing.assert_allclose(pull(jnp.ones_like(y))[0], each[0] + each[1], rtol=1e-5, atol=1e-6)
+    mapped = lambda lhs, rhs: jax.vmap(lambda a: ragged_dot(a, rhs, sizes))(lhs)
+    y, _, drhs = pulled(mapped)(1.0, lhs, rhs)
+    alone = pulled(lambda a, rhs: ragged_dot(a, rhs, sizes))
+    each = [alone(1.0, a, rhs) for a in lhs]
+    np.testing.assert_allclose(y[1], each[1][0], rtol=1e-5)
+    np.testing.assert_allclose(drhs, each[0][2] + each[1][2], rtol=1e-5, atol=1e-6)
 
 
 _BAGS = np.array([[0, 2, 2, -1], [-1, -1, -1, -1], [4, -1, 1, -1]])
@@ -127,10 +120,10 @@ def test_bags_are_what_numpy_makes_of_the_rows_that_are_there(mode):
                 weights[bag, there[np.argmax(table[there, entry])], entry] = 1
             else:
                 np.add.at(weights[bag, :, entry], there, 1 / len(there) if mode == "mean" else 1)
-    y, pull = jax.vjp(lambda table: embedding_bag(table, _BAGS, mode), table)
-    np.testing.assert_allclose(y, want, rtol=1e-6)
     dy = np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32)
-    np.testing.assert_allclose(pull(dy)[0], np.einsum("bre,be->re", weights, dy), rtol=1e-5, atol=1e-6)
+    y, dtable = pulled(lambda table: embedding_bag(table, _BAGS, mode))(dy, table)
+    np.testing.assert_allclose(y, want, rtol=1e-6)
+    np.testing.assert_allclose(dtable, np.einsum("bre,be->re", weights, dy), rtol=1e-5, atol=1e-6)
 
 
 def test_weights_of_a_bag():
@@ -140,9 +133,8 @@ def test_weights_of_a_bag():
     dense = np.where(there, weights, 0)[..., None] * np.eye(5)[_BAGS]
     with jax.enable_x64(True):
         bags = lambda table, weights: embedding_bag(table, _BAGS, weights=weights)
-        y, pull = jax.vjp(bags, table, np.where(there, weights, np.nan))
-        dy = np.random.default_rng(2).normal(size=y.shape)
-        dtable, dweights = pull(dy)
+        dy = np.random.default_rng(2).normal(size=(3, 3))
+        y, dtable, dweights = pulled(bags)(dy, table, np.where(there, weights, np.nan))
         _is_sum_of_products(y, "bnr,re->be", dense, table)
         _is_sum_of_products(dtable, "bnr,be->re", dense, dy)
         _is_sum_of_products(dweights, "bne,be->bn", there[..., None] * table[_BAGS], dy)
@@ -159,16 +151,16 @@ def test_nan_for_an_empty_bag_is_lost():
     table, dy = np.ones((5, 2), np.float32), np.zeros((3, 2), np.float32)
     dy[1] = np.nan
     for mode in ("sum", "mean", "max"):
-        dtable = jax.vjp(lambda table, mode=mode: embedding_bag(table, _BAGS, mode), table)[1](dy)[0]
+        _, dtable = pulled(lambda table, mode=mode: embedding_bag(table, _BAGS, mode))(dy, table)
         assert not np.any(dtable)
 
 
 def test_one_bag_of_many_equal_ids_adds_in_float32():
     """10,000 equal ids of bfloat16 ones: their sum, and the gradient of the row that they read."""
-    table, ids = jnp.ones((2, 1), jnp.bfloat16), np.zeros(10_000, np.int32)
-    y, pull = jax.vjp(lambda table: embedding_bag(table, ids), table)
+    table, ids = np.ones((2, 1), jnp.bfloat16), np.zeros(10_000, np.int32)
+    y, dtable = pulled(lambda table: embedding_bag(table, ids))(1.0, table)
     assert abs(float(y[0]) - 10_000) <= 2.0**-8 * 10_000
-    assert abs(float(pull(jnp.ones_like(y))[0][0, 0]) - 10_000) <= 2.0**-8 * 10_000
+    assert abs(float(dtable[0, 0]) - 10_000) <= 2.0**-8 * 10_000
 
 
 def test_a_bag_has_one_of_three_modes_and_weights_in_one():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, grad, pulled
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -33,13 +34,7 @@ def rounded(function, *args):
 
 def value_and_pull(function, g, *args):
     """Output and gradients for the cotangent g, in one program."""
-
-    @jax.jit
-    def run(g, *args):
-        out, pull = jax.vjp(function, *args)
-        return out, *pull(g)
-
-    return run(g, *args)
+    return pulled(function)(g, *args)
 
 
 def by_hand(query, key, value, seen, scale):
@@ -111,9 +106,8 @@ def test_a_query_that_sees_nothing():
     out, *gradients = value_and_pull(partial(dot_product_attention, mask=mask), g, query, key, value)
     assert not out[1].any() and out[0].any()
     assert not any(gradient.any() for gradient in gradients)
-    np.testing.assert_allclose(
-        jax.nn.dot_product_attention(query, key, value, mask=mask[None])[1], value.mean(0), rtol=1e-5
-    )
+    theirs = compiled(lambda *args: jax.nn.dot_product_attention(*args, mask=mask[None]))(query, key, value)
+    np.testing.assert_allclose(theirs[1], value.mean(0), rtol=1e-5)
 
 
 def test_padding_may_hold_anything():
@@ -121,7 +115,7 @@ def test_padding_may_hold_anything():
     query, key, value = draw((3, 1, 2), (4, 1, 2), (4, 1, 2))
     mask = np.ones((3, 4), bool)
     mask[2], mask[:, 3] = False, False
-    run = jax.jit(lambda g, *a: value_and_pull(partial(dot_product_attention, mask=mask), g, *a))
+    run = pulled(partial(dot_product_attention, mask=mask))
     (g,) = draw((3, 1, 2), seed=1)
     clean = run(g, query, key, value)
     query[2], key[3], value[3], g[2] = np.nan, np.nan, np.nan, np.nan
@@ -135,14 +129,14 @@ def test_the_bias_of_every_batch_has_its_gradient():
     """Each shape that broadcasts gets the sum over its repetitions; adding a number to a row changes nothing."""
     query, key, value = draw((2, 3, 2, 2), (2, 5, 2, 2), (2, 5, 2, 2))
     (full,) = draw((2, 2, 3, 5), seed=1)
-    gradient = jax.jit(jax.grad(lambda bias: (dot_product_attention(query, key, value, bias, block_size=2) ** 2).sum()))
+    gradient = grad(lambda bias: (dot_product_attention(query, key, value, bias, block_size=2) ** 2).sum())
     whole = gradient(full)
     rounding = 5 * _ROUNDOFF * np.abs(whole).sum(-1).max()  # five entries in a row
     np.testing.assert_allclose(whole.sum(-1), 0, rtol=0, atol=rounding)
     assert (np.abs(whole).sum((-2, -1)) > 1e-3).all()
     for axes in ((0, 1, 2), (1,), (3,)):
         repeated = full[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(4))]
-        want = np.asarray(gradient(np.broadcast_to(repeated, full.shape))).sum(axes, keepdims=True)
+        want = gradient(np.broadcast_to(repeated, full.shape)).sum(axes, keepdims=True)
         sizes = np.abs(gradient(np.broadcast_to(repeated, full.shape))).sum(axes, keepdims=True)
         assert np.all(np.abs(gradient(repeated) - want) <= 4 * _ROUNDOFF * sizes)  # the order of at most twelve
 
@@ -162,10 +156,10 @@ def test_wide_heads_and_a_large_mean():
 
 def test_bfloat16_keeps_the_output_in_float32():
     """A query that sees one key has no gradient: with the rounded output it would be off by 2^-9 of dp, 0.01 here."""
-    query, key, value = (jnp.asarray(x, jnp.bfloat16) for x in draw((4, 1, 8), (4, 1, 8), (4, 1, 8)))
-    value = value.at[0].add(1.0078125)  # so that the mean of the others is no number of eight bits
+    query, key, value = (x.astype(jnp.bfloat16) for x in draw((4, 1, 8), (4, 1, 8), (4, 1, 8)))
+    value[0] += jnp.bfloat16(1.0078125)  # so that the mean of the others is no number of eight bits
     attend = lambda q: dot_product_attention(q, key, value, is_causal=True)
-    _, dq = value_and_pull(attend, jnp.ones((4, 1, 8), jnp.bfloat16), query)
+    _, dq = value_and_pull(attend, 1.0, query)
     right = by_hand(*(np.asarray(x[:, 0], float) for x in (query, key, value)), np.tri(4, dtype=bool), 8**-0.5)[1][0]
     np.testing.assert_allclose(np.asarray(dq[:, 0], float), right, rtol=2.0**-8, atol=1e-5)
 
@@ -222,7 +216,7 @@ def test_a_batch_over_two_devices(layout):
         return jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=layout == "shard_map")(*args)
 
     args = [query, key, value, bias]
-    want = jax.grad(loss, (0, 1, 2, 3))(*args)
+    want = grad(loss, (0, 1, 2, 3))(*args)
     with jax.set_mesh(mesh):
         if layout == "explicit":
             args = [jax.device_put(x, P("data") if x.ndim == 4 else P()) for x in args]
@@ -267,7 +261,7 @@ def test_pairs_are_complex_numbers(interleaved):
         turned = (first + 1j * second) * np.exp(1j * positions[:, None, None] * 500.0 ** (-np.arange(0, 6, 2) / 6))
         parts = (turned.real, turned.imag)
         want = np.stack(parts, -1).reshape(x.shape) if interleaved else np.concatenate(parts, -1)
-        got = rotary_embedding(x, positions, 500.0, interleaved=interleaved)
+        got = compiled(lambda x: rotary_embedding(x, positions, 500.0, interleaved=interleaved))(x)
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)  # sines of 100,000
 
 
@@ -275,7 +269,8 @@ def test_only_distances_matter():
     """The product of a query at s and a key at t is that at s + 5 and t + 5; lengths stay what they are."""
     query, key = draw((6, 1, 8), (6, 1, 8))
     positions = np.arange(6)
-    at = lambda x, shift: np.asarray(rotary_embedding(x, positions + shift))[:, 0]
+    turn = compiled(rotary_embedding)
+    at = lambda x, shift: turn(x, positions + shift)[:, 0]
     lengths = np.linalg.norm(query[:, 0], axis=-1, keepdims=True) * np.linalg.norm(key[:, 0], axis=-1)
     rounding = 8 * _ROUNDOFF * lengths  # eight products
     assert np.all(np.abs(at(query, 5) @ at(key, 5).T - at(query, 0) @ at(key, 0).T) <= rounding)
@@ -286,9 +281,9 @@ def test_the_gradient_turns_back():
     """dx is dy turned by minus the angle; what is not turned passes; nothing is kept of x."""
     x, dy = draw((4, 2, 7), (4, 2, 7))
     positions = np.arange(4)
-    _, pull = jax.vjp(lambda x: rotary_embedding(x, positions, features=4), x)
-    (dx,) = pull(dy)
-    np.testing.assert_allclose(dx, rotary_embedding(dy, -positions, features=4), rtol=1e-6, atol=1e-6)
+    turn = lambda x, positions: rotary_embedding(x, positions, features=4)
+    _, dx = pulled(lambda x: turn(x, positions))(dy, x)
+    np.testing.assert_allclose(dx, compiled(turn)(dy, -positions), rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(dx[..., 4:], dy[..., 4:])
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, grad, pull, pulled
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -82,10 +83,9 @@ def test_conv2d_is_the_loops_and_laxs_own_gradient(name):
 
     with jax.enable_x64(True):
         x, w = _normal(x_shape, w_shape)
-        y, pull_back = jax.vjp(lambda x, w: conv2d(x, w, *options), x, w)
-        (dy,) = _normal(y.shape, seed=1)
-        got = (y, *pull_back(dy))
-        own = (plain(x, w), *jax.vjp(plain, x, w)[1](dy))
+        (dy,) = _normal(jax.eval_shape(plain, x, w).shape, seed=1)
+        ours = lambda x, w: conv2d(x, w, *options)
+        got, own = compiled(lambda *args: (pull(ours)(*args), pull(plain)(*args)))(dy, x, w)
         pads = _numbers(x, w, strides, padding, dilation)
         want = _loops(x, w, dy, strides, pads, dilation, groups)
         sizes = _loops(abs(x), abs(w), abs(dy), strides, pads, dilation, groups)
@@ -106,15 +106,16 @@ def test_conv2d_under_vmap_and_jit(name):
     x_shape, w_shape, *options = CONVOLUTIONS[name]
     with jax.enable_x64(True):
         x, w = _normal((3, *x_shape), (3, *w_shape))
-        grad = jax.grad(lambda x, w: jnp.sum(jnp.sin(conv2d(x, w, *options))), (0, 1))
-        single = [grad(*pair) for pair in zip(x, w)]
-        shared = [grad(one, w[0]) for one in x]
+        gradients = jax.grad(lambda x, w: jnp.sum(jnp.sin(conv2d(x, w, *options))), (0, 1))
+        alone = compiled(gradients)
+        single = [alone(*pair) for pair in zip(x, w)]
+        shared = [alone(one, w[0]) for one in x]
         # sin' is at most 1: sums of as many products as the kernel or an output plane has entries
         close = {"rtol": 0, "atol": 2 * max(w[0].size, x[0].size) * _ROUNDOFF * x[0].size}
-        for mapped in (jax.vmap(grad)(x, w), jax.jit(jax.vmap(grad))(x, w)):
+        for mapped in (jax.vmap(gradients)(x, w), jax.jit(jax.vmap(gradients))(x, w)):
             for i, part in enumerate(mapped):
                 np.testing.assert_allclose(part, [s[i] for s in single], **close)
-        for i, part in enumerate(jax.vmap(grad, (0, None))(x, w[0])):
+        for i, part in enumerate(compiled(jax.vmap(gradients, (0, None)))(x, w[0])):
             np.testing.assert_allclose(part, [s[i] for s in shared], **close)
 
 
@@ -125,14 +126,14 @@ def test_conv2d_on_a_mesh_with_a_replicated_axis(kind, groups):
     x, w = (a.astype(np.float32) for a in _normal((4, 7, 8, 4), (3, 3, 4 // groups, 4)))
     options = ((2, 1), "SAME", (1, 2), groups)
     # linear in y, so that dy is known and has no rounding of its own
-    grad = jax.jit(jax.grad(lambda x, w, dy: jnp.sum(dy * conv2d(x, w, *options)), (0, 1)))
+    gradients = jax.jit(jax.grad(lambda x, w, dy: jnp.sum(dy * conv2d(x, w, *options)), (0, 1)))
     y_shape = jax.eval_shape(lambda x, w: conv2d(x, w, *options), x, w).shape
     dy = _normal(y_shape, seed=1)[0].astype(np.float32)
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(kind,) * 2)
     place = lambda a, *spec: jax.device_put(a, NamedSharding(mesh, P(*spec)))
     with jax.set_mesh(mesh):
         placed = place(x, "data"), place(w), place(dy, "data")
-        got = grad(*placed)
+        got = gradients(*placed)
     wide = [a.astype(float) for a in (x, w, dy)]
     pads = _numbers(x, w, *options[:3])
     _, *want = _loops(*wide, options[0], pads, options[2], groups)
@@ -146,13 +147,12 @@ def test_conv2d_on_a_mesh_with_a_replicated_axis(kind, groups):
 def test_conv2d_of_two_dtypes():
     """Activations in bfloat16 and weights in float32, or the other way: no digit of either is lost on the way in."""
     x, w = (a.astype(jnp.bfloat16) for a in _normal((2, 5, 6, 3), (3, 3, 3, 4)))
+    run = pulled(conv2d)
     for x_dtype, w_dtype in ((jnp.bfloat16, np.float32), (np.float32, jnp.bfloat16)):
-        y, pull_back = jax.vjp(conv2d, x.astype(x_dtype), w.astype(w_dtype))
+        y, dx, dw = run(1.0, x.astype(x_dtype), w.astype(w_dtype))
         assert y.dtype == x_dtype
-        dx, dw = pull_back(jnp.ones_like(y))
         assert (dx.dtype, dw.dtype) == (x_dtype, w_dtype)
-        y_32, pull_back_32 = jax.vjp(conv2d, x.astype(np.float32), w.astype(np.float32))
-        dx_32, dw_32 = pull_back_32(jnp.ones_like(y_32))
+        y_32, dx_32, dw_32 = run(1.0, x.astype(np.float32), w.astype(np.float32))
         for got, want in ((y, y_32), (dx, dx_32), (dw, dw_32)):
             np.testing.assert_array_equal(got, want.astype(got.dtype))  # the same float32 numbers, rounded once
 
@@ -161,12 +161,12 @@ def test_conv2d_in_bfloat16_rounds_once():
     """Every entry is within half an ulp of bfloat16 (2^-8 relative) of the loops, with a little for the float32 sums."""
     x_shape, w_shape, *options = CONVOLUTIONS["all at once"]
     x, w = (a.astype(jnp.bfloat16) for a in _normal(x_shape, w_shape))
-    y, pull_back = jax.vjp(lambda x, w: conv2d(x, w, *options), x, w)
-    dy = _normal(y.shape, seed=1)[0].astype(jnp.bfloat16)
+    layer = lambda x, w: conv2d(x, w, *options)
+    dy = _normal(jax.eval_shape(layer, x, w).shape, seed=1)[0].astype(jnp.bfloat16)
     wide = [np.asarray(a, float) for a in (x, w, dy)]
     want = _loops(*wide, *options)
     sizes = _loops(*map(abs, wide), *options)
-    for got, exact, size in zip((y, *pull_back(dy)), want, sizes):
+    for got, exact, size in zip(pulled(layer)(dy, x, w), want, sizes):
         sums = dy.size * 2.0**-24 * size  # float32 sums of fewer than dy.size terms
         assert np.all(np.abs(np.asarray(got, float) - exact) <= 2.0**-8 * np.abs(exact) + 2 * sums)
 
@@ -175,12 +175,11 @@ def test_nothing_fits():
     """An image smaller than the kernel or window gives an output without entries, and gradients that are zeros."""
     x, w = (a.astype(np.float32) for a in _normal((1, 2, 4, 1), (3, 3, 1, 2)))
     for strides in ((1, 1), (2, 2), (3, 1)):
-        conv = lambda x, w, s=strides: conv2d(x, w, s, "VALID")
-        assert conv(x, w).size == 0
-        dx, dw = jax.grad(lambda x, w: conv(x, w).sum(), (0, 1))(x, w)
+        y, dx, dw = pulled(lambda x, w, s=strides: conv2d(x, w, s, "VALID"))(1.0, x, w)
+        assert y.size == 0
         assert dx.shape == x.shape and dw.shape == w.shape and not np.any(dx) and not np.any(dw)
         for pool in (max_pool, average_pool):
-            dx = jax.grad(lambda x: pool(x, (3, 3), strides).sum())(x)
+            dx = grad(lambda x: pool(x, (3, 3), strides).sum())(x)
             assert dx.shape == x.shape and not np.any(dx)
 
 
@@ -213,16 +212,18 @@ def test_max_pool_is_the_loops(name):
     shape, window, strides, padding = POOLS[name]
     with jax.enable_x64(True):
         x = np.random.default_rng(0).integers(-3, 3, shape).astype(float)  # few values: many ties
-        y, pull_back = jax.vjp(lambda x: max_pool(x, window, strides, padding), x)
-        dy = np.random.default_rng(1).integers(-8, 9, y.shape).astype(float)  # integers: sums are exact
-        want, dx = np.full(y.shape, -np.inf), np.zeros(shape)
+        pool = lambda x: max_pool(x, window, strides, padding)
+        y_shape = jax.eval_shape(pool, x).shape
+        dy = np.random.default_rng(1).integers(-8, 9, y_shape).astype(float)  # integers: sums are exact
+        want, dx = np.full(y_shape, -np.inf), np.zeros(shape)
         for (row, column), cells in _window_cells(shape, window, strides, padding):
             for n, c in np.ndindex(shape[0], shape[3]) if cells else ():
                 a, b = max(cells, key=lambda cell: x[n, *cell, c])  # the first of equals
                 want[n, row, column, c] = x[n, a, b, c]
                 dx[n, a, b, c] += dy[n, row, column, c]
+        y, got = pulled(pool)(dy, x)
         np.testing.assert_array_equal(y, want)
-        np.testing.assert_array_equal(pull_back(dy)[0], dx)
+        np.testing.assert_array_equal(got, dx)
 
 
 @pytest.mark.parametrize("count_include_pad", [True, False])
@@ -232,8 +233,9 @@ def test_average_pool_is_the_loops(name, count_include_pad):
     shape, window, strides, padding = POOLS[name]
     with jax.enable_x64(True):
         (x,) = _normal(shape)
-        y, pull_back = jax.vjp(lambda x: average_pool(x, window, strides, padding, count_include_pad), x)
-        (dy,) = _normal(y.shape, seed=1)
+        pool = lambda x: average_pool(x, window, strides, padding, count_include_pad)
+        (dy,) = _normal(jax.eval_shape(pool, x).shape, seed=1)
+        y, got = pulled(pool)(dy, x)
         want, dx, sizes = np.zeros(y.shape), np.zeros(shape), np.zeros(shape)
         for (row, column), cells in _window_cells(shape, window, strides, padding):
             count = np.prod(window) if count_include_pad else max(1, len(cells))
@@ -243,7 +245,7 @@ def test_average_pool_is_the_loops(name, count_include_pad):
                 sizes[:, a, b] += np.abs(dy[:, row, column]) / count
         roundings = 4 * np.prod(window)  # both sides add at most this many numbers, divided before or after
         np.testing.assert_allclose(y, want, rtol=0, atol=roundings * _ROUNDOFF * np.abs(x).max())
-        assert np.all(np.abs(pull_back(dy)[0] - dx) <= roundings * _ROUNDOFF * sizes)
+        assert np.all(np.abs(got - dx) <= roundings * _ROUNDOFF * sizes)
 
 
 def test_max_pool_breaks_ties_as_jax_does():
@@ -254,8 +256,8 @@ def test_max_pool_breaks_ties_as_jax_does():
             own = lambda x, p=padding: lax.reduce_window(
                 x, -np.inf, lax.max, (1, 2, 2, 1), (1,) * 4, p if isinstance(p, str) else ((0, 0), *p, (0, 0))
             )
-            want = jax.grad(lambda x: own(x).sum())(x)
-            got = jax.grad(lambda x, p=padding: max_pool(x, (2, 2), (1, 1), p).sum())(x)
+            ours = lambda x, p=padding: max_pool(x, (2, 2), (1, 1), p)
+            got, want = compiled(lambda x: [jax.grad(lambda x, f=f: f(x).sum())(x) for f in (ours, own)])(x)
             np.testing.assert_array_equal(got, want)
 
 
@@ -286,5 +288,5 @@ def test_pools_add_overlaps_in_float32(pool):
     dy = np.ones((1, 4, 4, 1))
     dy[0, 0, 0] = dy[0, 3, 3] = 256
     scale = 16 if pool is average_pool else 1  # the mean divides by 16
-    dx = jax.vjp(lambda x: pool(x, (4, 4), (1, 1)), x)[1](jnp.asarray(scale * dy, jnp.bfloat16))[0]
+    _, dx = pulled(lambda x: pool(x, (4, 4), (1, 1)))((scale * dy).astype(jnp.bfloat16), x)
     assert dx.dtype == jnp.bfloat16 and dx[0, 3, 3, 0] == 528

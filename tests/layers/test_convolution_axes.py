@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, pulled
 from jax import lax
 
 from backproplab.layers.convolution import adaptive_average_pool, average_pool, conv, conv2d, conv_transpose, lp_pool
@@ -72,8 +73,9 @@ def test_conv_transpose_is_the_transpose():
     with jax.enable_x64(True):
         random = np.random.default_rng(1)
         x, w, y = (random.normal(size=shape) for shape in ((2, 7, 6, 3), (3, 2, 3, 4), (2, 3, 3, 4)))
-        one = jnp.vdot(conv2d(x, w, (2, 2), "VALID"), y)
-        other = jnp.vdot(x, conv_transpose(y, w, (2, 2), ((2, 2), (1, 1)), None, True))
+        one = np.vdot(compiled(lambda x, w: conv2d(x, w, (2, 2), "VALID"))(x, w), y)
+        transposed = lambda y, w: conv_transpose(y, w, (2, 2), ((2, 2), (1, 1)), None, True)
+        other = np.vdot(x, compiled(transposed)(y, w))
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
@@ -90,16 +92,17 @@ def test_causal_is_causal(step):
     """y up to t depends on x up to t, and on nothing later; the gradient of y_t is 0 after t."""
     x, w = np.random.default_rng(0).normal(size=(6, 2)), np.random.default_rng(1).normal(size=(3, 2, 2))
     layer = lambda x: conv(x, w, 1, "CAUSAL", 1, step)
-    jacobian = np.abs(jax.jacrev(lambda x: layer(x).sum(-1))(x)).sum(-1)
-    assert layer(x).shape == x.shape
+    y, jacobian = compiled(lambda x: (layer(x), jax.jacrev(lambda x: layer(x).sum(-1))(x)))(x)
+    jacobian = np.abs(jacobian).sum(-1)
+    assert y.shape == x.shape
     assert all(bool(jacobian[t, s]) == (s in (t, t - step, t - 2 * step)) for t, s in np.ndindex(6, 6))
 
 
 def test_conv_in_bfloat16_sums_in_float32():
     """A thousand ones: the weight's gradient is 1024, where a running sum in bfloat16 stops at 256; transposed likewise."""
-    x, w = jnp.ones((4, 256, 1), jnp.bfloat16), jnp.ones((1, 1, 1), jnp.bfloat16)
+    x, w = np.ones((4, 256, 1), jnp.bfloat16), np.ones((1, 1, 1), jnp.bfloat16)
     for layer in (conv, lambda x, w: conv_transpose(x, w, (1,), "SAME")):
-        dw = jax.grad(lambda w, f=layer: f(x, w).sum())(w)
+        _, _, dw = pulled(layer)(1.0, x, w)
         assert dw.dtype == jnp.bfloat16 and dw[0, 0, 0] == 1024
 
 
@@ -109,29 +112,32 @@ def test_adaptive_average_pool_is_the_cells():
         for n, m in ((7, 3), (6, 2), (5, 5), (3, 4)):
             cells = [range(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
             x = np.random.default_rng(n).normal(size=(2, n, 1))
-            y, pull_back = jax.vjp(lambda x, m=m: adaptive_average_pool(x, (m,)), x)
+            dy = np.broadcast_to(np.arange(1.0, m + 1)[:, None], (2, m, 1))
+            y, dx = pulled(lambda x, m=m: adaptive_average_pool(x, (m,)))(dy, x)
             np.testing.assert_allclose(y, np.stack([x[:, list(c)].mean(1) for c in cells], 1), rtol=1e-14)
             right = [sum((1.0 + i) / len(c) for i, c in enumerate(cells) if place in c) for place in range(n)]
-            dy = jnp.broadcast_to(jnp.arange(1.0, m + 1)[:, None], y.shape)
-            np.testing.assert_allclose(pull_back(dy)[0], np.broadcast_to(np.array(right)[:, None], x.shape), rtol=1e-14)
+            np.testing.assert_allclose(dx, np.broadcast_to(np.array(right)[:, None], x.shape), rtol=1e-14)
 
 
 def test_adaptive_and_fixed_windows_agree():
     """Where the size divides, cells are windows; with one cell, the mean over the image."""
     x = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
-    np.testing.assert_allclose(adaptive_average_pool(x, (2, 3)), average_pool(x), rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(adaptive_average_pool(x)[:, 0, 0], x.mean((1, 2)), rtol=1e-5, atol=1e-7)
+    cells, whole = compiled(lambda x: (adaptive_average_pool(x, (2, 3)), adaptive_average_pool(x)))(x)
+    np.testing.assert_allclose(cells, compiled(average_pool)(x), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(whole[:, 0, 0], x.mean((1, 2)), rtol=1e-5, atol=1e-7)
 
 
 def test_lp_pool_is_between_the_sum_and_the_maximum():
     """p = 1 is four times the mean of |x|, p = 200 nearly the largest |x|, in float32, where 30^200 is no number."""
     x = 30 * np.random.default_rng(0).normal(size=(1, 4, 4, 2)).astype(np.float32)
-    np.testing.assert_allclose(lp_pool(x, 1), 4 * average_pool(np.abs(x)), rtol=1e-6)
-    largest = -lax.reduce_window(-np.abs(x), np.inf, lax.min, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    sums, means = compiled(lambda x: (lp_pool(x, 1), average_pool(jnp.abs(x))))(x)
+    np.testing.assert_allclose(sums, 4 * means, rtol=1e-6)
+    largest = np.abs(x).reshape(1, 2, 2, 2, 2, 2).max((2, 4))
+    y, dx = pulled(lambda x: lp_pool(x, 200))(1.0, x)
     of_equal = 4 ** (1 / 200)  # times the largest of four is the most that the norm can be
-    assert np.all((1 - 1e-5) * largest <= lp_pool(x, 200))
-    assert np.all(lp_pool(x, 200) <= (1 + 1e-5) * of_equal * largest)
-    assert np.isfinite(jax.grad(lambda x: lp_pool(x, 200).sum())(x)).all()
+    assert np.all((1 - 1e-5) * largest <= y)
+    assert np.all(y <= (1 + 1e-5) * of_equal * largest)
+    assert np.isfinite(dx).all()
 
 
 def test_what_does_not_fit_is_named():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+from compiled import compiled, grad, pull, pulled, value_and_grad
 
 from backproplab.layers import gates
 from backproplab.layers.gates.heaviside import perceptron_rule
@@ -39,32 +40,33 @@ SHAPES = [((), (3,)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((2, 1, 3), (4, 1)), ((0
 def test_gradients_are_summed_over_repeated_axes(gate):
     """A gradient has its argument's shape, and what broadcasting repeated is added up."""
     random = np.random.default_rng(0)
+    points = []
+    for shapes in SHAPES:
+        x, y = (random.uniform(0.5, 2, shape) for shape in shapes)
+        points.append((random.normal(size=np.broadcast_shapes(*shapes)), x, y))
     with jax.enable_x64(True):
-        for x_shape, y_shape in SHAPES:
-            x, y = (jnp.asarray(random.uniform(0.5, 2, shape)) for shape in (x_shape, y_shape))
-            value, pull = jax.vjp(gate, x, y)
-            expected, pull_expected = jax.vjp(BINARY[gate], x, y)
-            cotangent = jnp.asarray(random.normal(size=value.shape))
-            np.testing.assert_allclose(value, expected, rtol=1e-15)  # XLA may divide by a scalar in two steps
-            for got, right in zip(pull(cotangent), pull_expected(cotangent), strict=True):
+        all_of = lambda f: compiled(lambda points: [pull(f)(*point) for point in points])(points)
+        for ours, theirs in zip(all_of(gate), all_of(BINARY[gate]), strict=True):
+            np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-15)  # XLA may divide by a scalar in two steps
+            for got, right in zip(ours[1:], theirs[1:], strict=True):
                 assert got.shape == right.shape
                 np.testing.assert_allclose(got, right, rtol=1e-13, atol=1e-14)  # a dozen roundings in float64
 
 
 def test_mixed_dtypes_keep_their_own():
     """Each argument's gradient has that argument's dtype, whatever the output's."""
-    x, y = jnp.ones((2, 3), jnp.bfloat16), jnp.ones(3, jnp.float32)
-    for gate in BINARY:
-        value, pull = jax.vjp(gate, x, y)
-        dx, dy = pull(jnp.ones_like(value))
+    x, y = np.ones((2, 3), jnp.bfloat16), np.ones(3, np.float32)
+    of_all = compiled(lambda x, y: [pull(gate)(1.0, x, y) for gate in BINARY])(x, y)
+    for gate, (value, dx, dy) in zip(BINARY, of_all, strict=True):
         assert (value.dtype, dx.dtype, dy.dtype) == (jnp.float32, jnp.bfloat16, jnp.float32), gate
 
 
 def test_python_scalars_are_arguments():
     """A Python number, also an integer one, may be one of the two arguments."""
-    for gate, plain in BINARY.items():
-        for number in (2, 2.0):
-            assert jax.grad(gate)(3.0, number) == jax.grad(plain)(3.0, number), gate
+    numbers = (2, 2.0)
+    expected = compiled(lambda: [[jax.grad(plain)(3.0, number) for number in numbers] for plain in BINARY.values()])()
+    for gate, of_gate in zip(BINARY, expected, strict=True):
+        assert [jax.grad(gate)(3.0, number) for number in numbers] == of_gate, gate
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])
@@ -132,52 +134,56 @@ def test_a_static_exponent_is_not_rounded_to_bfloat16():
 def test_a_branch_not_chosen_does_not_poison(gate, pole):
     """`where` around a pole gives the gradient of the branch that was chosen, where autodiff has NaN."""
     guarded = lambda gate: lambda x: jnp.where(x == pole, 3 * x, gate(x))
-    assert jax.grad(guarded(gate))(pole) == 3
-    assert jnp.isinf(jax.grad(gate)(pole))
+    chosen, plain = compiled(lambda x: (jax.grad(guarded(gate))(x), jax.grad(gate)(x)))(pole)
+    assert chosen == 3
+    assert np.isinf(plain)
 
 
 def test_division_by_zero_not_chosen_does_not_poison():
     """As above for both arguments of divide."""
     guarded = lambda x, y: jnp.where(y == 0, 3 * x, gates.divide(x, y))
-    assert jax.grad(guarded, (0, 1))(2.0, 0.0) == (3, 0)
+    assert grad(guarded, (0, 1))(2.0, 0.0) == (3, 0)
 
 
 @pytest.mark.parametrize(("gate", "third"), [(gates.sqrt, -0.25), (gates.log, -1.0), (gates.exp, np.e)])
 def test_second_derivative_where_the_cotangent_is_zero(gate, third):
     """The guard at the pole asks for the pole as well: a zero cotangent elsewhere keeps its second derivative."""
     loss = lambda x: (gate(x) - jax.lax.stop_gradient(gate(x))) ** 2
-    slope = jax.grad(gate)(1.0)
-    assert jax.grad(loss)(1.0) == 0
-    assert jax.grad(jax.grad(loss))(1.0) == 2 * slope**2
-    np.testing.assert_allclose(jax.grad(jax.grad(gate))(1.0), third, rtol=1e-6)  # float32
+    twice = lambda f: lambda x: jax.value_and_grad(jax.grad(f))(x)
+    (of_loss, second), (slope, found) = compiled(lambda x: (twice(loss)(x), twice(gate)(x)))(1.0)
+    assert of_loss == 0
+    assert second == 2 * slope**2
+    np.testing.assert_allclose(found, third, rtol=1e-6)  # float32
 
 
 def test_divide_does_not_overflow_between():
     """dy = -x / y^2 is representable, y^2 is not: the rule gets it right where autodiff overflows."""
-    x, y = jnp.float32(1e-20), jnp.float32(1e-25)
-    np.testing.assert_allclose(jax.grad(gates.divide, 1)(x, y), -1e30, rtol=1e-6)  # float32
-    assert not jnp.isfinite(jax.grad(jnp.divide, 1)(x, y))
+    x, y = np.float32(1e-20), np.float32(1e-25)
+    np.testing.assert_allclose(grad(gates.divide, 1)(x, y), -1e30, rtol=1e-6)  # float32
+    assert not np.isfinite(grad(jnp.divide, 1)(x, y))
 
 
 def test_multiply_overflows_in_the_value_alone():
     """The product may overflow, its gradients do not."""
-    value, gradients = jax.value_and_grad(gates.multiply, (0, 1))(jnp.float32(1e30), jnp.float32(2e30))
-    assert jnp.isinf(value)
-    assert gradients == (jnp.float32(2e30), jnp.float32(1e30))
+    value, gradients = value_and_grad(gates.multiply, (0, 1))(np.float32(1e30), np.float32(2e30))
+    assert np.isinf(value)
+    assert gradients == (np.float32(2e30), np.float32(1e30))
 
 
 def test_sums_of_products_are_rounded_once():
     """A scalar times a bfloat16 array: products and their sum stay in float32 until the gradient is complete."""
-    y = jnp.asarray(np.random.default_rng(0).normal(size=4096), jnp.bfloat16)
-    _, pull = jax.vjp(gates.multiply, jnp.bfloat16(1.0), y)
-    got = np.float64(pull(y)[0])
+    y = np.random.default_rng(0).normal(size=4096).astype(jnp.bfloat16)
+    got = np.float64(pulled(gates.multiply)(y, jnp.bfloat16(1.0), y)[1])
     np.testing.assert_allclose(got, np.sum(np.float64(y) ** 2), rtol=2**-8)  # one rounding to bfloat16
+
+
+_of_the_bias = grad(gates.sigmoid_neuron, 2)
 
 
 @pytest.mark.parametrize("z", [-80.0, -30.0, -17.0, 0.0, 5.0, 17.0, 30.0, 80.0])
 def test_sigmoid_neuron_in_the_tails(z):
     """The slope keeps its relative accuracy where y has rounded to 1 and autodiff says 0."""
-    gradient = jax.grad(gates.sigmoid_neuron, 2)(jnp.zeros(1), jnp.zeros(1), jnp.float32(z))
+    gradient = _of_the_bias(np.zeros(1, np.float32), np.zeros(1, np.float32), np.float32(z))
     with mpmath.workdps(50):
         e = mpmath.exp(-mpmath.mpf(z))
         expected = float(e / (1 + e) ** 2)
@@ -186,28 +192,31 @@ def test_sigmoid_neuron_in_the_tails(z):
 
 def test_heaviside_has_no_direction_to_offer():
     """Value 1[x > 0], gradient 0 everywhere: declared, also at the jump."""
-    x = jnp.array([-1.0, -0.0, 0.0, 1e-30, 2.0])
-    np.testing.assert_array_equal(gates.heaviside(x), [0, 0, 0, 1, 1])
-    np.testing.assert_array_equal(jax.grad(lambda x: gates.heaviside(x).sum())(x), np.zeros(5))
+    y, dx = pulled(gates.heaviside)(1.0, np.array([-1.0, -0.0, 0.0, 1e-30, 2.0], np.float32))
+    np.testing.assert_array_equal(y, [0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(dx, np.zeros(5))
+
+
+_rule = compiled(perceptron_rule)
 
 
 def _mistakes(d):
     """Mistakes on the four binary inputs after 20 rounds of the rule, one instance at a time."""
-    x = jnp.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    w, b = jnp.zeros(2), jnp.zeros(())
+    x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], np.float32)
+    w, b = np.zeros(2, np.float32), np.zeros((), np.float32)
     for i in list(range(4)) * 20:
-        w, b = perceptron_rule(w, b, x[i], d[i], 0.5)
-    return int(jnp.sum(gates.heaviside(x @ w + b) != d))
+        w, b = _rule(w, b, x[i], d[i], 0.5)
+    return int(np.sum(compiled(gates.heaviside)(x @ w + b) != d))
 
 
 def test_perceptron_rule():
     """It learns what a line separates, AND, and not what none does, XOR; a batch step is the sum of its instances'."""
-    assert _mistakes(jnp.array([0.0, 0.0, 0.0, 1.0])) == 0
-    assert _mistakes(jnp.array([0.0, 1.0, 1.0, 0.0])) > 0
-    x, d = jnp.array([[1.0, 2.0], [3.0, -1.0]]), jnp.array([0.0, 1.0])
-    w, b = jnp.array([0.5, -0.25]), jnp.array(0.125)
-    batch = perceptron_rule(w, b, x, d, 0.5)
-    single = [perceptron_rule(w, b, row, target, 0.5) for row, target in zip(x, d)]
+    assert _mistakes(np.float32([0.0, 0.0, 0.0, 1.0])) == 0
+    assert _mistakes(np.float32([0.0, 1.0, 1.0, 0.0])) > 0
+    x, d = np.float32([[1.0, 2.0], [3.0, -1.0]]), np.float32([0.0, 1.0])
+    w, b = np.float32([0.5, -0.25]), np.float32(0.125)
+    batch = _rule(w, b, x, d, 0.5)
+    single = [_rule(w, b, row, target, 0.5) for row, target in zip(x, d)]
     np.testing.assert_array_equal(batch[0] - w, sum(new - w for new, _ in single))
     np.testing.assert_array_equal(batch[1] - b, sum(new - b for _, new in single))
 
@@ -230,12 +239,16 @@ def test_staged_agrees_with_autodiff(name):
     circuit, expression = CIRCUITS[name]
     names = expression.__code__.co_varnames
     with jax.enable_x64(True):
-        values = dict(zip(names, map(jnp.asarray, np.random.default_rng(1).normal(size=len(names)))))
-        expected = jax.grad(lambda values: expression(**values))(values)
-        wires, caches = forward(values, circuit)
-        gradients = backward(wires, caches, circuit)
-        through_jax = jax.jit(jax.grad(lambda values: staged(values, circuit)))(values)
-        np.testing.assert_allclose(wires[circuit[-1].output], expression(**values), rtol=1e-14)  # a few roundings
+        values = dict(zip(names, np.random.default_rng(1).normal(size=len(names))))
+        value, expected = value_and_grad(lambda values: expression(**values))(values)
+
+        def by_the_driver(values):
+            wires, caches = forward(values, circuit)
+            return wires, backward(wires, caches, circuit)
+
+        wires, gradients = compiled(by_the_driver)(values)
+        through_jax = grad(lambda values: staged(values, circuit))(values)
+        np.testing.assert_allclose(wires[circuit[-1].output], value, rtol=1e-14)  # a few roundings
         for wire in names:  # and here a few more
             np.testing.assert_allclose(gradients[wire], expected[wire], rtol=1e-12)
             np.testing.assert_allclose(through_jax[wire], expected[wire], rtol=1e-12)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+from compiled import compiled, pulled
 
 from backproplab.harness.strip import strip
 from backproplab.layers import gating
@@ -42,16 +43,17 @@ def test_values_are_the_products_of_jax_nn(name):
     with jax.enable_x64(True):
         gate, value = np.linspace(-9, 9, 37), np.linspace(2, -1, 37)
         unit, _, activation = UNITS[name]
-        np.testing.assert_allclose(unit(gate, value), activation(gate) * value, rtol=1e-13, atol=1e-14)
+        ours, theirs = compiled(lambda gate, value: (unit(gate, value), activation(gate) * value))(gate, value)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13, atol=1e-14)
 
 
 def test_glu_is_that_of_jax_nn():
     """Same halves, same names, same default, any axis: changing the import is enough."""
     with jax.enable_x64(True):
         x = np.random.default_rng(0).normal(size=(2, 4, 6))
-        np.testing.assert_allclose(gating.glu(x), jax.nn.glu(x), rtol=1e-14)
-        for axis in (-1, 0, 1):
-            np.testing.assert_allclose(gating.glu(x, axis=axis), jax.nn.glu(x, axis=axis), rtol=1e-14)
+        of = lambda glu: lambda x: [glu(x), *(glu(x, axis=axis) for axis in (-1, 0, 1))]
+        for ours, theirs in zip(compiled(of(gating.glu))(x), compiled(of(jax.nn.glu))(x), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-14)
     ours, theirs = (inspect.signature(f).parameters.values() for f in (gating.glu, jax.nn.glu))
     assert [(p.name, p.default) for p in ours] == [(p.name, p.default) for p in theirs]
 
@@ -68,7 +70,7 @@ def test_gradients_are_exact_in_both_tails_of_the_gate(name):
     unit, activation, _ = UNITS[name]
     gate = np.array([-60, -30, -17, -9, -5, -2, 0.5, 3, 9, 17, 30, 60], np.float32)
     value = np.linspace(0.5, 3, gate.size, dtype=np.float32)
-    dgate, dvalue = (np.asarray(part).tolist() for part in jax.vjp(unit, gate, value)[1](jnp.ones_like(gate)))
+    dgate, dvalue = (part.tolist() for part in pulled(unit)(1.0, gate, value)[1:])
     with mpmath.workdps(150):
         for g, v, dg, dv in zip(gate.tolist(), value.tolist(), dgate, dvalue):
             _close(dg, v * mpmath.diff(activation, mpmath.mpf(g)), _BOUND)
@@ -87,16 +89,14 @@ def _close(got, exact, bound):
 def test_a_shut_gate_is_shut(name):
     """At -inf value, slope and what is let through are exact zeros."""
     unit = UNITS[name][0]
-    y, pull_back = jax.vjp(unit, np.full(2, -np.inf, np.float32), np.array([2, -3], np.float32))
-    for part in (y, *pull_back(jnp.ones(2))):
-        assert np.asarray(part).tolist() == [0, 0]
+    for part in pulled(unit)(1.0, np.full(2, -np.inf, np.float32), np.array([2, -3], np.float32)):
+        assert part.tolist() == [0, 0]
 
 
 def test_a_closed_relu_gate_selects():
     """An infinite cotangent, and an infinite value, do not come through a gate that is shut."""
     for bad in (np.inf, np.nan):
-        _, pull_back = jax.vjp(gating.reglu, jnp.array([-1.0, 0.0]), jnp.array([bad, bad]))
-        for part in pull_back(jnp.array([bad, bad])):
+        for part in pulled(gating.reglu)(bad, np.float32([-1, 0]), np.float32([bad, bad]))[1:]:
             assert part.tolist() == [0, 0]
 
 
@@ -105,17 +105,10 @@ def test_bfloat16_is_rounded_once(name):
     """Value and gradients are those of float32, rounded: rounding the gate first would cost a second half unit."""
     random = np.random.default_rng(0)
     gate, value = (random.normal(size=512).astype(jnp.bfloat16) for _ in range(2))
-    unit = UNITS[name][0]
-    for ours, wide in zip(
-        jax.tree.leaves(_all(unit, gate, value)), jax.tree.leaves(_all(unit, gate.astype("f4"), value.astype("f4")))
-    ):
+    run = pulled(UNITS[name][0])
+    for ours, wide in zip(run(1.0, gate, value), run(1.0, gate.astype("f4"), value.astype("f4")), strict=True):
         assert ours.dtype == jnp.bfloat16
         np.testing.assert_array_equal(ours, wide.astype(jnp.bfloat16))
-
-
-def _all(unit, gate, value):
-    y, pull_back = jax.vjp(unit, gate, value)
-    return y, pull_back(jnp.ones_like(y))
 
 
 @pytest.mark.parametrize(("name", "arrays"), [("glu", 2), ("swiglu", 2), ("geglu", 2), ("reglu", 2)])
@@ -133,8 +126,8 @@ def test_film_learns_from_a_scale_of_zero():
     """dx is 0 there but dscale is not; per image and channel the gradients are sums over the pixels."""
     random = np.random.default_rng(0)
     x, dy = random.normal(size=(2, 2, 3, 4, 5)).astype(np.float32)
-    y, pull_back = jax.vjp(gating.film, x, np.zeros((2, 1, 1, 5), np.float32), np.ones(5, np.float32))
-    dx, dscale, dshift = pull_back(jnp.asarray(dy))
+    scale, shift = np.zeros((2, 1, 1, 5), np.float32), np.ones(5, np.float32)
+    y, dx, dscale, dshift = pulled(gating.film)(dy, x, scale, shift)
     assert np.all(y == 1) and not dx.any()
     for got, terms, axes in ((dscale, dy * x, (1, 2)), (dshift, dy, (0, 1, 2))):
         right = terms.astype(np.float64).sum(axes).reshape(got.shape)

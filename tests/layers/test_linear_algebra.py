@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsp
 import numpy as np
 import pytest
+from compiled import compiled, grad, pulled
 
 from backproplab.harness.opaque import by_differences
 from backproplab.layers.linear_algebra import (
@@ -43,8 +44,8 @@ def _definite(*batch):
     return a @ np.swapaxes(a, -1, -2) + np.eye(N)
 
 
-def _gradients(f, *args):
-    """Values of f and gradients of a loss that weighs every output entry differently, in float64."""
+def _weighed(f):
+    """Values of f and gradients of a loss that weighs every output entry differently."""
 
     def run(*args):
         y, pull_back = jax.vjp(f, *args)
@@ -52,18 +53,20 @@ def _gradients(f, *args):
         weights = [jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape) for leaf in leaves]
         return leaves, pull_back(jax.tree.unflatten(tree, weights))
 
+    return run
+
+
+def _gradients(f, *args):
+    """The same as arrays, in float64."""
     with jax.enable_x64(True):
-        return [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(run)(*map(jnp.asarray, args)))]
-
-
-def grad(f):
-    """Compiled as one program, which is cheaper here than each operation by itself."""
-    return jax.jit(jax.grad(f))
+        return jax.tree.leaves(compiled(_weighed(f))(*args))
 
 
 def assert_same(ours, theirs, *args):
     """Values and gradients; 1e-11 is ten thousand roundings, for condition numbers of up to a hundred."""
-    for one, other in zip(_gradients(ours, *args), _gradients(theirs, *args), strict=True):
+    with jax.enable_x64(True):
+        both = compiled(lambda *args: (_weighed(ours)(*args), _weighed(theirs)(*args)))(*args)
+    for one, other in zip(*map(jax.tree.leaves, both), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
 
 
@@ -190,7 +193,7 @@ def test_pinv_of_an_infinity_comes_to_an_end(rtol):
     """In LAPACK the singular values of this matrix never do. The matrix beside it is not touched."""
     bad = np.array([[-0.8, 0.2, 2.6], [-1.4, 1.1, -1.1], [-np.inf, -0.7, 1.1]])
     good = np.diag([1.0, 2.0, 4.0])
-    y = pinv(jnp.asarray([bad, good], jnp.float32), rtol)
+    y = compiled(lambda a: pinv(a, rtol))(np.float32([bad, good]))
     assert np.isnan(y[0]).all()
     np.testing.assert_allclose(y[1], np.diag([1, 0.5, 0.25]), rtol=3 * 4 * 2.0**-23)  # three rows, of condition 4
 
@@ -221,7 +224,7 @@ def test_norms_of_singular_values():
         u, v = np.array([0.6, 0.8, 0.0]), np.array([1.0, 0.0])
         for norm in (nuclear_norm, spectral_norm_value):
             np.testing.assert_allclose(norm(5 * np.outer(u, v)), 5, rtol=1e-13)
-            np.testing.assert_allclose(jax.grad(norm)(5 * np.outer(u, v)), np.outer(u, v), rtol=0, atol=4 * _EPS)
+            np.testing.assert_allclose(grad(norm)(5 * np.outer(u, v)), np.outer(u, v), rtol=0, atol=4 * _EPS)
 
 
 def test_results_have_names():
@@ -313,11 +316,11 @@ def test_equal_singular_values():
 
 def test_sixteen_bits_are_computed_in_thirty_two():
     """LAPACK has no bfloat16: values and gradients are those of float32, rounded once at the end."""
-    a = jnp.asarray(_definite(), jnp.bfloat16)
+    a = _definite().astype(jnp.bfloat16)
     for f in (det, lambda a: solve(a, jnp.ones(N, a.dtype))):
-        y, pull_back = jax.vjp(jax.jit(f), a)
-        assert y.dtype == pull_back(y)[0].dtype == jnp.bfloat16
-        np.testing.assert_array_equal(y, f(a.astype(jnp.float32)).astype(jnp.bfloat16))
+        y, da = pulled(f)(1.0, a)
+        assert y.dtype == da.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(y, compiled(f)(a.astype(np.float32)).astype(jnp.bfloat16))
 
 
 def test_what_does_not_fit_is_named():

@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import optax
 import pytest
+from compiled import compiled, grad, pulled, value_and_grad
 
 from backproplab.harness.strip import strip
 from backproplab.layers.losses import (
@@ -60,7 +61,7 @@ def _worst_relative_error(got, exact):
 
 
 def _gradient(fn, *args, cotangent):
-    return jax.vjp(fn, *args)[1](jnp.asarray(cotangent))
+    return pulled(fn)(cotangent, *args)[1:]
 
 
 def test_softmax_is_exact_in_the_tail():
@@ -117,11 +118,10 @@ def test_the_weight_of_class_1():
     z, labels = np.random.default_rng(5).normal(size=(4, 3)).astype(np.float32), np.eye(4, 3, dtype=np.float32)
     weights = np.array([1.0, 2.0, 3.0], np.float32)
     times = np.where(labels == 1, weights, 1)
-    loss, pull = jax.vjp(sigmoid_binary_cross_entropy, z, labels, weights)
-    plain, pull_plain = jax.vjp(sigmoid_binary_cross_entropy, z, labels)
+    loss, dz, _, dweights = pulled(sigmoid_binary_cross_entropy)(1.0, z, labels, weights)
+    plain, dz_plain, _ = pulled(sigmoid_binary_cross_entropy)(1.0, z, labels)
     np.testing.assert_allclose(loss, times * plain, rtol=4 * _ROUNDOFF)
-    dz, _, dweights = pull(jnp.ones_like(loss))
-    np.testing.assert_allclose(dz, times * pull_plain(jnp.ones_like(loss))[0], rtol=4 * _ROUNDOFF)
+    np.testing.assert_allclose(dz, times * dz_plain, rtol=4 * _ROUNDOFF)
     np.testing.assert_allclose(dweights, np.where(labels == 1, plain, 0).sum(0), rtol=8 * _ROUNDOFF)
     with pytest.raises(ValueError, match=r"targets of shape \(4, 1, 1\)"):
         sigmoid_binary_cross_entropy(jnp.asarray(z), labels, np.ones((4, 1, 1), np.float32))
@@ -156,13 +156,13 @@ def test_softmax_jacobian():
     """Lecture S14: diag(y) - y y^T at z = [1, 2, 3], and the cross-entropy of label 2."""
     with jax.enable_x64(True):
         z = np.array([1.0, 2.0, 3.0])
-        y, jacobian = softmax(z), jax.jacrev(softmax)(z)
+        y, jacobian = compiled(lambda z: (softmax(z), jax.jacrev(softmax)(z)))(z)
         printed = [[0.0819250691, -0.0220330445, -0.0598920245], [0, 0.1848364465, -0.1628034020], [0, 0, 0.2226954265]]
         upper = np.triu(printed) + np.triu(printed, 1).T
         half_digit = 0.5e-10  # the rows are printed to 10 decimals
         assert np.abs(y - np.array([0.0900305732, 0.2447284711, 0.6652409558])).max() <= half_digit
         assert np.abs(jacobian - upper).max() <= half_digit
-        loss, dz = jax.value_and_grad(softmax_cross_entropy_with_integer_labels)(z, 2)
+        loss, dz = value_and_grad(softmax_cross_entropy_with_integer_labels)(z, 2)
         assert abs(loss - 0.4076059644) <= half_digit
         assert np.abs(dz - np.array([0.0900305732, 0.2447284711, -0.3347590442])).max() <= half_digit
 
@@ -177,26 +177,26 @@ def test_two_class_softmax_is_the_sigmoid():
             two = lambda z: softmax_cross_entropy_with_integer_labels(pair(z), labels).sum()
             one = lambda z: sigmoid_binary_cross_entropy(z, labels.astype(np.float64)).sum()
             # both are exact to a few units in the last place of float64
-            np.testing.assert_allclose(jax.grad(two)(z), jax.grad(one)(z), rtol=16 * 2.0**-53)
+            np.testing.assert_allclose(grad(two)(z), grad(one)(z), rtol=16 * 2.0**-53)
 
 
 def test_multiclass_hinges_of_the_lecture():
     """Lecture S11 and S12: loss 8 with gradient [-1, 0, 1]; hinge 1.58 beside cross-entropy 1.0402."""
     scores = np.array([13.0, -7.0, 11.0], np.float32)
-    loss, ds = jax.value_and_grad(weston_watkins_hinge)(scores, 0, 10.0)
+    loss, ds = value_and_grad(lambda s: weston_watkins_hinge(s, 0, 10.0))(scores)
     assert loss == 8 and ds.tolist() == [-1, 0, 1]
 
     scores = np.array([-2.85, 0.86, 0.28], np.float32)
     for fn in (weston_watkins_hinge, multiclass_hinge):
-        assert abs(fn(scores, 2) - 1.58) < 4 * _ROUNDOFF  # three roundings of numbers below 2
-    loss, ds = jax.value_and_grad(softmax_cross_entropy_with_integer_labels)(scores, 2)
+        assert abs(compiled(fn)(scores, 2) - 1.58) < 4 * _ROUNDOFF  # three roundings of numbers below 2
+    loss, ds = value_and_grad(softmax_cross_entropy_with_integer_labels)(scores, 2)
     assert abs(loss - 1.0402) < 5e-5  # printed to 4 decimals
     assert np.abs(ds - np.array([0.0154, 0.6312, -0.6466])).max() <= 1e-4  # -0.6466 is 0.3534 - 1 rounded before
 
 
 def test_binary_cross_entropy_at_its_minimum():
     """Lecture L7: at y = d the slope is -1 for d = 1 and +1 for d = 0, and 0 inside."""
-    slope = jax.vmap(jax.grad(binary_cross_entropy))
+    slope = compiled(jax.vmap(jax.grad(binary_cross_entropy)))
     y = np.array([1.0, 0.0, 0.5, 0.9], np.float32)
     assert slope(y, y).tolist() == [-1, 1, 0, 0]
 
@@ -204,8 +204,9 @@ def test_binary_cross_entropy_at_its_minimum():
 def test_binary_cross_entropy_far_wrong():
     """The loss at a wrong certainty is infinite, and so is its slope: not a clipped number, not NaN."""
     y, d = np.array([0.0, 1.0, 0.0, 1.0], np.float32), np.array([1.0, 0.0, 0.5, 0.5], np.float32)
-    assert binary_cross_entropy(y, d).tolist() == [_INF] * 4
-    assert jax.vmap(jax.grad(binary_cross_entropy))(y, d).tolist() == [-_INF, _INF, -_INF, _INF]
+    loss, slope = compiled(jax.vmap(jax.value_and_grad(binary_cross_entropy)))(y, d)
+    assert loss.tolist() == [_INF] * 4
+    assert slope.tolist() == [-_INF, _INF, -_INF, _INF]
 
 
 def test_binary_cross_entropy_keeps_all_digits_near_its_minimum():
@@ -215,15 +216,16 @@ def test_binary_cross_entropy_keeps_all_digits_near_its_minimum():
         a, b = mpmath.mpf(float(y)), mpmath.mpf(float(d))
         exact = (a - b) / (a * (1 - a))
     # four roundings
-    assert abs(float(jax.grad(binary_cross_entropy)(y, d)) / float(exact) - 1) < 4 * _ROUNDOFF
+    assert abs(float(grad(binary_cross_entropy)(y, d)) / float(exact) - 1) < 4 * _ROUNDOFF
 
 
 def test_multiclass_slope_at_the_minimum():
     """Lecture L8, S18: through probabilities the slope is -1/y_c at the label and 0 elsewhere, -1 at y = d."""
     with jax.enable_x64(True):
         loss = lambda y: kl_divergence(jnp.log(y), np.array([0.0, 1.0, 0.0]))
-        np.testing.assert_allclose(jax.grad(loss)(np.array([0.25, 0.5, 0.25])), [0, -2, 0], rtol=2.0**-52)
-        np.testing.assert_allclose(jax.grad(loss)(np.array([1e-9, 1.0, 1e-9])), [0, -1, 0], rtol=2.0**-52)
+        slope = grad(loss)
+        np.testing.assert_allclose(slope(np.array([0.25, 0.5, 0.25])), [0, -2, 0], rtol=2.0**-52)
+        np.testing.assert_allclose(slope(np.array([1e-9, 1.0, 1e-9])), [0, -1, 0], rtol=2.0**-52)
 
 
 @pytest.mark.parametrize("fn", [softmax_cross_entropy_with_integer_labels, multiclass_hinge, weston_watkins_hinge])
@@ -233,7 +235,8 @@ def test_each_row_has_its_own_cotangent(fn):
     scores, labels = rng.normal(size=(5, 4)).astype(np.float32), rng.integers(0, 4, 5)
     dloss = np.array([0.0, 1.0, -2.0, 3.0, 0.5], np.float32)
     got = _gradient(lambda s: fn(s, labels), scores, cotangent=dloss)[0]
-    one_by_one = [dloss[i] * jax.grad(fn)(scores[i], labels[i]) for i in range(5)]
+    alone = grad(fn)
+    one_by_one = [dloss[i] * alone(scores[i], labels[i]) for i in range(5)]
     np.testing.assert_allclose(got, one_by_one, rtol=4 * _ROUNDOFF)
     assert not np.any(got[0])
 
@@ -242,9 +245,9 @@ def test_each_row_has_its_own_cotangent(fn):
 def test_label_out_of_range_is_loud_and_can_be_selected_away(fn):
     """A label of -1 or d gives NaN; behind a selection its row has a gradient of exact zeros."""
     scores, labels = np.ones((3, 4), np.float32), np.array([-1, 4, 2])
-    assert np.isnan(fn(scores, labels)).tolist() == [True, True, False]
+    assert np.isnan(compiled(fn)(scores, labels)).tolist() == [True, True, False]
     padded = lambda s: jnp.where((labels >= 0) & (labels < 4), fn(s, labels), 0).sum()
-    gradient = jax.grad(padded)(scores)
+    gradient = grad(padded)(scores)
     assert not np.any(gradient[:2]) and np.isfinite(gradient).all() and np.any(gradient[2])
 
 
@@ -252,8 +255,7 @@ def test_label_out_of_range_is_loud_and_can_be_selected_away(fn):
 def test_masked_entries_have_zero_gradient(fn):
     """-inf entries and rows of nothing else: exact zeros, also where autodiff of jax.nn's function gives NaN."""
     x = np.array([[1.0, -_INF, 0.5], [-_INF, -_INF, -_INF]], np.float32)
-    y, pull_back = jax.vjp(fn, x)
-    (dx,) = pull_back(jnp.ones_like(y))
+    y, dx = pulled(fn)(1.0, x)
     assert not np.isnan(y).any() and np.isfinite(dx).all()
     assert dx[0, 1] == 0 and not np.any(dx[1])
 
@@ -263,7 +265,8 @@ def test_nan_in_the_cotangent_of_a_masked_entry_stays_there(fn):
     """What comes back for a masked entry is thrown away by selection: 0 times NaN would poison the row."""
     x = np.array([[1.0, -_INF, 0.5]], np.float32)
     clean, poisoned = np.array([[1.0, 0.0, 2.0]], np.float32), np.array([[1.0, np.nan, 2.0]], np.float32)
-    assert np.array_equal(_gradient(fn, x, cotangent=poisoned)[0], _gradient(fn, x, cotangent=clean)[0])
+    run = pulled(fn)
+    assert np.array_equal(run(poisoned, x)[1], run(clean, x)[1])
 
 
 def test_masked_logits_in_the_cross_entropies():
@@ -271,18 +274,19 @@ def test_masked_logits_in_the_cross_entropies():
     logits, labels = np.array([[1.0, -_INF, 2.0]], np.float32), np.array([[0.25, 0.0, 0.75]], np.float32)
     without = [0, 2]
     for fn, first in ((softmax_cross_entropy, logits), (kl_divergence, np.asarray(jax.nn.log_softmax(logits)))):
-        value, pull_back = jax.vjp(fn, first, labels)
-        bare_value, bare_pull_back = jax.vjp(fn, first[:, without], labels[:, without])
+        value, *gradients = pulled(fn)(1.0, first, labels)
+        bare_value, *bare_gradients = pulled(fn)(1.0, first[:, without], labels[:, without])
         assert np.array_equal(value, bare_value)
-        for got, bare in zip(pull_back(jnp.ones(1)), bare_pull_back(jnp.ones(1))):
+        for got, bare in zip(gradients, bare_gradients):
             assert np.array_equal(got[:, without], bare) and got[0, 1] == 0
 
 
 def test_logsumexp_of_an_empty_axis():
     """The sum of nothing is 0, its logarithm -inf."""
     x = np.zeros((2, 0), np.float32)
-    assert logsumexp(x).tolist() == [-_INF, -_INF]
-    assert _gradient(logsumexp, x, cotangent=np.ones(2, np.float32))[0].shape == (2, 0)
+    y, dx = pulled(logsumexp)(1.0, x)
+    assert y.tolist() == [-_INF, -_INF]
+    assert dx.shape == (2, 0)
 
 
 @pytest.mark.slow

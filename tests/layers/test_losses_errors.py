@@ -1,11 +1,14 @@
 """Losses of an error and of a margin: optax's numbers, chosen slopes at kinks, and far and near errors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
 import optax
 import pytest
+from compiled import compiled, grad, pulled
 from scipy import special, stats
 
 from backproplab.layers.losses import (
@@ -36,7 +39,7 @@ _ZEROS = np.zeros(7, np.float32)
 
 
 def _slopes(fn, *args):
-    return np.asarray(jax.jit(jax.grad(lambda *a: fn(*a).sum()))(*args))
+    return grad(lambda *a: fn(*a).sum())(*args)
 
 
 @pytest.mark.slow
@@ -71,14 +74,14 @@ def test_slopes_of_an_error():
         (lambda y, t: quantile_loss(y, t, 0.75), [-0.75, -0.75, -0.75, 0, 0.25, 0.25, 0.25]),
     ]
     for fn, expected in cases:
-        of_both = jax.jit(jax.grad(lambda y, t, fn=fn: fn(y, t).sum(), (0, 1)))(_ERRORS, _ZEROS)
-        assert np.array_equal(of_both[0], expected) and np.array_equal(of_both[1], -np.array(expected))
+        _, dy, dt = pulled(fn)(1.0, _ERRORS, _ZEROS)
+        assert np.array_equal(dy, expected) and np.array_equal(dt, -np.array(expected))
 
 
 def test_targets_broadcast_but_never_enlarge():
     """One target for all rows gets the sum of its gradients; (n,) predictions with (n, 1) targets are an error."""
     y = np.ones((3, 2), np.float32)
-    dt = jax.grad(lambda t: absolute_error(y, t).sum())(np.zeros(2, np.float32))
+    dt = grad(lambda t: absolute_error(y, t).sum())(np.zeros(2, np.float32))
     assert dt.tolist() == [-3, -3]
     for fn in (absolute_error, huber_loss, smooth_absolute_error, log_cosh, quantile_loss, charbonnier):
         with pytest.raises(ValueError, match=r"targets of shape \(3, 1\) for predictions of shape \(3,\)"):
@@ -92,7 +95,7 @@ def test_log_cosh_keeps_its_digits_near_0_and_far_out():
     with mpmath.workdps(60):
         exact = [mpmath.log(mpmath.cosh(mpmath.mpf(float(v)))) for v in r]
         slope = [mpmath.tanh(mpmath.mpf(float(v))) for v in r]
-        for got, want in ((jax.jit(log_cosh)(r), exact), (_slopes(log_cosh, r), slope)):
+        for got, want in zip(pulled(log_cosh)(1.0, r), (exact, slope), strict=True):
             # two transcendental functions of XLA, each off by a few units, one of them squared
             assert max(abs(float(g) / float(w) - 1) for g, w in zip(got, want)) < 16 * _ROUNDOFF
 
@@ -106,8 +109,9 @@ def test_curvature_of_log_cosh_in_the_tail():
 def test_charbonnier_far_out():
     """The square of 1e25 overflows; the slope r / sqrt(r^2 + eps^2) would be 0. And eps must be positive."""
     r = np.array([1e25, -1e25, 1e-30], np.float32)
-    assert np.isfinite(charbonnier(r)).all()
-    np.testing.assert_allclose(_slopes(charbonnier, r), [1, -1, 1e-27], rtol=4 * _ROUNDOFF)
+    loss, slope = pulled(charbonnier)(1.0, r)
+    assert np.isfinite(loss).all()
+    np.testing.assert_allclose(slope, [1, -1, 1e-27], rtol=4 * _ROUNDOFF)
     with pytest.raises(ValueError, match="positive epsilon"):
         charbonnier(r, None, 0.0)
 
@@ -115,9 +119,9 @@ def test_charbonnier_far_out():
 def test_one_target_for_three_quantiles():
     """A tuple of quantiles goes along the last axis."""
     y, t = np.array([[1.0, 2.0, 3.0]], np.float32), np.array([[2.5]], np.float32)
-    loss = quantile_loss(y, t, (0.25, 0.5, 0.75))
+    loss, slope = pulled(lambda y: quantile_loss(y, t, (0.25, 0.5, 0.75)))(1.0, y)
     assert loss.tolist() == [[0.375, 0.25, 0.125]]
-    assert _slopes(lambda y: quantile_loss(y, t, (0.25, 0.5, 0.75)), y).tolist() == [[-0.25, -0.5, 0.25]]
+    assert slope.tolist() == [[-0.25, -0.5, 0.25]]
 
 
 def test_what_is_right_teaches_nothing_but_the_perceptron_at_0_learns():
@@ -149,8 +153,9 @@ def test_focal_loss_has_no_nan_far_out():
     z, labels = np.array([1000.0, -1000.0] * 2, np.float32), np.array([1, 0, 0, 1])
     for gamma in (0.0, 0.5, 1.0, 2.0):
         fn = lambda z, gamma=gamma: sigmoid_focal_loss(z, labels, None, gamma)
-        assert jax.jit(fn)(z).tolist() == [0, 0, 1000, 1000]
-        assert _slopes(fn, z).tolist() == [0, 0, 1, -1]
+        loss, slope = pulled(fn)(1.0, z)
+        assert loss.tolist() == [0, 0, 1000, 1000]
+        assert slope.tolist() == [0, 0, 1, -1]
 
 
 def test_focal_loss_over_classes():
@@ -158,14 +163,16 @@ def test_focal_loss_over_classes():
     z, labels = np.array([-25.0, -1.0, 0.0, 2.0, 17.0], np.float32), np.array([1, 0, 1, 0, 1])
     pair = lambda z: jnp.stack([jnp.zeros_like(z), z], -1)
     two, one = (lambda z: softmax_focal_loss(pair(z), labels)), (lambda z: sigmoid_focal_loss(z, labels))
-    np.testing.assert_allclose(two(z), one(z), rtol=64 * _ROUNDOFF)
-    np.testing.assert_allclose(_slopes(two, z), _slopes(one, z), rtol=64 * _ROUNDOFF)
+    for of_two, of_one in zip(pulled(two)(1.0, z), pulled(one)(1.0, z), strict=True):
+        np.testing.assert_allclose(of_two, of_one, rtol=64 * _ROUNDOFF)
     plain = lambda z: softmax_cross_entropy_with_integer_labels(pair(z), labels)
     focal = lambda z: softmax_focal_loss(pair(z), labels, 0.0)
+    run_focal, run_plain = pulled(focal), pulled(plain)
     for at in (z, 40 * z):
-        assert np.array_equal(_slopes(focal, at), _slopes(plain, at))
-        np.testing.assert_allclose(focal(at), plain(at), rtol=4 * _ROUNDOFF, atol=2 * _ROUNDOFF)  # plain: 1 + 4e-8 is 1
-    assert np.isnan(softmax_focal_loss(pair(z), labels + 2)[0])
+        (loss, slope), (plain_loss, plain_slope) = run_focal(1.0, at), run_plain(1.0, at)
+        assert np.array_equal(slope, plain_slope)
+        np.testing.assert_allclose(loss, plain_loss, rtol=4 * _ROUNDOFF, atol=2 * _ROUNDOFF)  # plain: 1 + 4e-8 is 1
+    assert np.isnan(compiled(lambda z: softmax_focal_loss(pair(z), labels + 2))(z)[0])
 
 
 def test_likelihoods_against_numpy():
@@ -204,17 +211,17 @@ def test_likelihoods_against_scipy():
 def test_an_outlier_of_a_t_density_pulls_by_its_inverse():
     """(n+1) / r, where the square of r is no float32 and a normal density would pull by r itself."""
     r = np.array([1e4, -1e15, 1e30], np.float32)
-    got = _slopes(lambda r: student_t_nll(r, _ZEROS[:3], np.float32(-1.0), 3.0), r)
+    loss, got = pulled(lambda r: student_t_nll(r, _ZEROS[:3], np.float32(-1.0), 3.0))(1.0, r)
     np.testing.assert_allclose(got, 4 / r.astype(np.float64), rtol=16 * _ROUNDOFF)
-    assert np.isfinite(student_t_nll(r, _ZEROS[:3], np.float32(-1.0), 3.0)).all()
+    assert np.isfinite(loss).all()
 
 
 def test_whole_numbers_have_no_gradient_and_nothing_is_enlarged():
     """Counts and degrees of an integer dtype, and arguments of (3, 1) for predictions of (3,)."""
     y, counts = np.zeros(3, np.float32), np.array([0, 1, 3])
-    _, pull = jax.vjp(negative_binomial_nll, y, counts, np.array(2))
+    _, pull = jax.vjp(jax.jit(negative_binomial_nll), y, counts, np.array(2))
     assert [d.dtype for d in pull(y)] == [y.dtype, jax.dtypes.float0, jax.dtypes.float0]
-    _, pull = jax.vjp(student_t_nll, y, y, y, np.array(2))
+    _, pull = jax.vjp(jax.jit(student_t_nll), y, y, y, np.array(2))
     assert [d.dtype for d in pull(y)] == [y.dtype] * 3 + [jax.dtypes.float0]
     for fn, count in ((negative_binomial_nll, 3), (student_t_nll, 4)):
         for i in range(1, count):
@@ -228,20 +235,21 @@ def test_overlap_losses_are_optax_dice_loss():
     """Each class over the pixels, prices and smoothing as there; whole targets, and classes as the last axis."""
     rng = np.random.default_rng(5)
     p, t = rng.dirichlet(np.ones(3), (2, 4, 5)).astype(np.float32), rng.integers(0, 2, (2, 4, 5, 3))
-    theirs = lambda **options: optax.losses.dice_loss(p, t, apply_softmax=False, reduction="none", **options)
-    np.testing.assert_allclose(dice_loss(p, t, (1, 2), 0.5), theirs(smooth=0.5), rtol=0, atol=8 * _ROUNDOFF)
-    ours = tversky_loss(p, t, axis=(1, 2), alpha=0.3, beta=0.7)
-    np.testing.assert_allclose(ours, theirs(alpha=0.3, beta=0.7), rtol=0, atol=8 * _ROUNDOFF)
+    of_optax = partial(optax.losses.dice_loss, p, t, apply_softmax=False, reduction="none")  # it looks at the numbers
+    theirs = of_optax(smooth=0.5), of_optax(alpha=0.3, beta=0.7)
+    ours = lambda p, t: (dice_loss(p, t, (1, 2), 0.5), tversky_loss(p, t, axis=(1, 2), alpha=0.3, beta=0.7))
+    for one, other in zip(compiled(ours)(p, t), theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=8 * _ROUNDOFF)
 
 
 def test_overlap_losses_where_nothing_is():
     """Two empty sets without smoothing agree; sets that agree but for 1e-6 have a loss of 6 digits, not 1 - 0.999999."""
     empty = np.zeros((1, 4), np.float32)
-    assert dice_loss(empty, empty, smooth=0.0) == 0 and not np.any(
-        _slopes(lambda p: dice_loss(p, empty, -1, 0.0), empty)
-    )
+    loss, slope = pulled(lambda p: dice_loss(p, empty, -1, 0.0))(1.0, empty)
+    assert loss == 0 and not np.any(slope)
     p = np.full(8, 1 - 2.0**-20, np.float32)
     exact = 0.5 * 2.0**-20 / (1 - 0.5 * 2.0**-20)
-    np.testing.assert_allclose(dice_loss(p, np.ones(8, np.float32), smooth=0.0), exact, rtol=4 * _ROUNDOFF)
+    loss = compiled(lambda p: dice_loss(p, np.ones(8, np.float32), smooth=0.0))(p)
+    np.testing.assert_allclose(loss, exact, rtol=4 * _ROUNDOFF)
     with pytest.raises(ValueError, match="want one shape"):
         tversky_loss(p, p[:1])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiled import compiled
 
 from backproplab.layers.metric_losses import (
     cdist,
@@ -31,8 +32,8 @@ _A, _B, _C = _rng.normal(size=(3, 5, 4)).astype(np.float32)
 def _value_and_gradients(fn, *args):
     """Of its sum; in one program, which is compiled sooner than the operations one by one."""
     both = lambda *a: (fn(*a), jax.grad(lambda *a: fn(*a).sum(), tuple(range(len(a))))(*a))
-    value, gradients = jax.jit(both)(*args)
-    return np.asarray(value), [np.asarray(g) for g in gradients]
+    value, gradients = compiled(both)(*args)
+    return value, list(gradients)
 
 
 @pytest.mark.slow
@@ -61,7 +62,8 @@ def test_zero_vectors_are_similar_to_nothing():
     zero = np.zeros((5, 4), np.float32)
     value, gradients = _value_and_gradients(cosine_similarity, zero, _B)
     assert not np.any(value) and not np.any(gradients)
-    assert np.abs(cosine_distance(zero, _B) - 1).max() <= _ROUNDOFF  # half the square of a unit, which is rounded
+    distance = compiled(cosine_distance)(zero, _B)
+    assert np.abs(distance - 1).max() <= _ROUNDOFF  # half the square of a unit, which is rounded
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_vectors_of_different_lengths_are_refused(shape, axis):
     for similar in (cosine_similarity, cosine_distance):
         with pytest.raises(ValueError, match="their lengths must be equal"):
             similar(_A, np.ones(shape, np.float32), axis=axis)
-    assert cosine_similarity(_A, np.ones(4, np.float32)).shape == (5,)
+    assert compiled(cosine_similarity)(_A, np.ones(4, np.float32)).shape == (5,)
 
 
 def test_distance_of_directions_that_are_close():
@@ -80,8 +82,9 @@ def test_distance_of_directions_that_are_close():
     angle = 2.0**-13
     a, b = np.array([[1.0, 0.0]], np.float32), np.array([[1.0, angle]], np.float32)
     exact = 1 - np.cos(np.arctan(angle))
-    assert abs(float(cosine_distance(a, b)[0]) / exact - 1) < 2.0**-9  # of the units' roundings, relative to the angle
-    assert cosine_distance(_A, 3 * _A).max() < 4 * _ROUNDOFF
+    distance = compiled(cosine_distance)
+    assert abs(float(distance(a, b)[0]) / exact - 1) < 2.0**-9  # of the units' roundings, relative to the angle
+    assert distance(_A, 3 * _A).max() < 4 * _ROUNDOFF
 
 
 def test_identical_points_have_distance_0_and_no_gradient():
@@ -106,8 +109,9 @@ def test_distances_against_numpy():
     """Every pair in float64, several p, and pairs in a row as the diagonal of all pairs."""
     for p in (1.0, 1.5, 2.0, 3.0):
         want = np.linalg.norm(_A[:, None].astype(np.float64) - _B[None], p, -1)
-        np.testing.assert_allclose(jax.jit(cdist, static_argnums=2)(_A, _B, p), want, rtol=16 * _ROUNDOFF)
-        np.testing.assert_allclose(pairwise_distance(_A, _B, p), np.diag(want), rtol=16 * _ROUNDOFF)
+        of_all, of_pairs = compiled(lambda a, b, p=p: (cdist(a, b, p), pairwise_distance(a, b, p)))(_A, _B)
+        np.testing.assert_allclose(of_all, want, rtol=16 * _ROUNDOFF)
+        np.testing.assert_allclose(of_pairs, np.diag(want), rtol=16 * _ROUNDOFF)
 
 
 def test_triplets_without_an_active_one():
@@ -115,7 +119,7 @@ def test_triplets_without_an_active_one():
     far = _A + 100
     value, gradients = _value_and_gradients(triplet_margin_loss, _A, _A + np.float32(0.01), far)
     assert not np.any(value) and not np.any(gradients)
-    loss = triplet_margin_loss(_A, _B, _C, norm_degree=1, margin=50.0, eps=0.0)
+    loss = compiled(lambda *args: triplet_margin_loss(*args, norm_degree=1, margin=50.0, eps=0.0))(_A, _B, _C)
     np.testing.assert_allclose(loss, np.abs(_A - _B).sum(-1) - np.abs(_A - _C).sum(-1) + 50, rtol=8 * _ROUNDOFF)
     with pytest.raises(ValueError, match="one shape"):
         triplet_margin_loss(_A, _B, _C[:1])

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, grad
 
 from backproplab.layers.recurrence import elman_rnn, gru, linear_recurrence, lstm
 
@@ -88,7 +89,7 @@ def test_values_are_those_of_loops(name, reverse):
     layer, gates, states, step = LAYERS[name]
     with jax.enable_x64(True):
         x, w, u, b, c, start = _arguments(gates, states)
-        h, *memory = jax.jit(layer, static_argnums=7)(x, w, u, b, c, LENGTHS, start, reverse)
+        h, *memory = compiled(lambda *args: layer(*args, reverse))(x, w, u, b, c, LENGTHS, start)
     right, last = _loops(step, x, w, u, b, c, LENGTHS, start, reverse)
     assert_close(h, right)
     assert_close(h[:, 0 if reverse else -1], last[0])
@@ -104,7 +105,7 @@ def _gradients(layer, arguments, lengths, reverse):
         outputs = layer(x, w, u, b, c, lengths, start, reverse)
         return sum(jnp.sum(jnp.sin(output + i)) for i, output in enumerate(outputs))
 
-    return jax.jit(jax.grad(loss, (0, 1, 2, 3, 4)))(x, w, u, b, start)
+    return grad(loss, (0, 1, 2, 3, 4))(x, w, u, b, start)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -163,8 +164,8 @@ def test_reverse_is_the_mirror_image(name):
             return jnp.sum(real * jnp.sin(h * (1 + jnp.arange(TIME)[:, None])) if reverse else real * jnp.sin(
                 turn(h) * (1 + jnp.arange(TIME)[:, None])))  # fmt: skip
 
-        grad = jax.jit(jax.grad(loss), static_argnums=2)
-        one, other = grad(weights[0], x, True), grad(weights[0], turn(x), False)
+        gradient = jax.jit(jax.grad(loss), static_argnums=2)
+        one, other = gradient(weights[0], x, True), gradient(weights[0], turn(x), False)
         assert_close(one, other)
 
 
@@ -172,15 +173,15 @@ def test_saturated_units_have_a_gradient():
     """tanh'(12) = 1.5e-10 comes through in float32, and in bfloat16, where h is 1: 1 - h^2 would be 0."""
     right = 1 / np.cosh(12.0) ** 2
     for dtype, digits in ((np.float32, 4e-7), (jnp.bfloat16, 2**-8)):
-        zero = jnp.zeros((1, 1), dtype)
-        db = jax.grad(lambda b: elman_rnn(zero, zero, zero, b).sum())(jnp.full(1, 12, dtype))
+        zero = np.zeros((1, 1), dtype)
+        db = grad(lambda b: elman_rnn(zero, zero, zero, b).sum())(np.full(1, 12, dtype))
         assert abs(float(db[0]) / right - 1) < digits
 
 
 def test_bfloat16_sums_over_time_in_float32():
     """1024 equal steps: db and dw are 1024 times one step's; a running sum in bfloat16 would stop at 256."""
-    x, w = jnp.ones((1024, 1), jnp.bfloat16), jnp.zeros((1, 1), jnp.bfloat16)
-    dw, db = jax.grad(lambda w, b: elman_rnn(x, w, jnp.zeros_like(w), b).sum(), (0, 1))(w, jnp.zeros(1, jnp.bfloat16))
+    x, w = np.ones((1024, 1), jnp.bfloat16), np.zeros((1, 1), jnp.bfloat16)
+    dw, db = grad(lambda w, b: elman_rnn(x, w, jnp.zeros_like(w), b).sum(), (0, 1))(w, np.zeros(1, jnp.bfloat16))
     assert dw[0, 0] == db[0] == 1024
 
 

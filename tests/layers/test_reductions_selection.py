@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, pulled
 
 from backproplab.layers.losses import softmax
 from backproplab.layers.reductions import (
@@ -19,7 +20,7 @@ _INF = np.inf
 
 
 def _gradient(fn, x, dy):
-    return np.asarray(jax.jit(lambda x, dy: jax.vjp(fn, x)[1](dy)[0])(x, dy))
+    return pulled(fn)(dy, x)[1]
 
 
 @pytest.mark.parametrize("axis, descending", [(-1, True), pytest.param(0, False, marks=pytest.mark.slow)])
@@ -28,8 +29,8 @@ def test_sort_is_that_of_jax_numpy(axis, descending):
     x, dy = np.random.default_rng(0).normal(size=(2, 4, 5)).astype(np.float32)
     x[0, 0] = np.nan
     ours, theirs = (lambda x, f=f: f(x, axis, descending=descending) for f in (sort, jnp.sort))
-    np.testing.assert_array_equal(ours(x), theirs(x))
-    np.testing.assert_array_equal(_gradient(ours, x, dy), _gradient(theirs, x, dy))
+    for one, other in zip(pulled(ours)(dy, x), pulled(theirs)(dy, x), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_equal_entries_are_sorted_in_their_order():
@@ -42,8 +43,7 @@ def test_equal_entries_are_sorted_in_their_order():
 def test_top_k_is_that_of_jax_lax():
     """Values, indices and the places that the gradient goes to (mlx #1428: the wrong ones), under vmap too."""
     x = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
-    values, indices = top_k(x, 2)
-    want_values, want_indices = jax.lax.top_k(x, 2)
+    (values, indices), (want_values, want_indices) = compiled(lambda x: (top_k(x, 2), jax.lax.top_k(x, 2)))(x)
     np.testing.assert_array_equal(values, want_values)
     np.testing.assert_array_equal(indices, want_indices)
     dy = np.array([[1.0, 2.0]] * 3, np.float32)
@@ -62,16 +62,17 @@ def test_segments_are_those_of_jax_ops(ours, theirs):
     """Value and gradient where all entries differ, with empty segments and ids that are none, negative ones too."""
     x = np.random.default_rng(2).normal(size=(6, 3)).astype(np.float32)
     dy = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
-    np.testing.assert_array_equal(ours(x, _IDS, num_segments=5), theirs(x, _IDS, num_segments=5))
-    got, want = (_gradient(lambda x, f=f: f(x, _IDS, 5), x, dy) for f in (ours, theirs))
-    np.testing.assert_array_equal(got, want)
-    assert not np.any(got[3:5])
+    both = [pulled(lambda x, f=f: f(x, _IDS, num_segments=5))(dy, x) for f in (ours, theirs)]
+    for got, want in zip(*both, strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert not np.any(both[0][1][3:5])
 
 
 def test_segment_sum_adds_in_float32():
     """1000 ones of bfloat16 in one segment are 1000; jax.ops.segment_sum stops at 256."""
-    ones, ids = jnp.ones(1000, jnp.bfloat16), np.zeros(1000, np.int32)
-    assert segment_sum(ones, ids, 1)[0] == 1000 and jax.ops.segment_sum(ones, ids, 1)[0] == 256
+    ones, ids = np.ones(1000, jnp.bfloat16), np.zeros(1000, np.int32)
+    ours, theirs = compiled(lambda x: [f(x, ids, 1) for f in (segment_sum, jax.ops.segment_sum)])(ones)
+    assert ours[0] == 1000 and theirs[0] == 256
 
 
 def test_segment_max_sends_each_gradient_once():
@@ -89,18 +90,18 @@ def test_segment_softmax_is_softmax_where_segments_are_rows():
     x = np.array([[0.0, 40.0, 1.0], [3.0, -2.0, 0.5]], np.float32)
     dy, order = random.normal(size=(2, 3)).astype(np.float32), random.permutation(6)
     ids = np.repeat([0, 1], 3)[order]
-    y, pull = jax.vjp(lambda x: segment_softmax(x, ids, 2), x.ravel()[order])
-    want, pull_want = jax.vjp(softmax, x)
-    np.testing.assert_allclose(y, np.ravel(want)[order], rtol=1e-6)
-    np.testing.assert_allclose(pull(dy.ravel()[order])[0], np.ravel(pull_want(dy)[0])[order], rtol=1e-5)
+    y, dx = pulled(lambda x: segment_softmax(x, ids, 2))(dy.ravel()[order], x.ravel()[order])
+    want, want_dx = pulled(softmax)(dy, x)
+    np.testing.assert_allclose(y, want.ravel()[order], rtol=1e-6)
+    np.testing.assert_allclose(dx, want_dx.ravel()[order], rtol=1e-5)
 
 
 def test_segment_softmax_leaves_out_what_is_masked():
     """Rows at -inf, whole segments of them and rows of no segment have 0 and gradient 0, even under a NaN cotangent."""
     x = np.array([1.0, -_INF, 1.0, -_INF, 3.0], np.float32)
-    y, pull = jax.vjp(lambda x: segment_softmax(x, np.array([0, 0, 0, 1, -1]), 2), x)
+    dy = np.array([1.0, np.nan, -1.0, np.nan, np.nan], np.float32)
+    y, got = pulled(lambda x: segment_softmax(x, np.array([0, 0, 0, 1, -1]), 2))(dy, x)
     assert y.tolist() == [0.5, 0, 0.5, 0, 0]
-    got = pull(np.array([1.0, np.nan, -1.0, np.nan, np.nan], np.float32))[0]
     assert got.tolist() == [0.5, 0, -0.5, 0, 0]
 
 
@@ -141,9 +142,10 @@ def test_router_is_what_its_parts_say(renormalize):
 def test_router_in_balance_and_out_of_it():
     """The load-balancing loss is 1 with even shares and probabilities, and the number of experts when one gets all."""
     even = np.where(np.eye(4), 1e-6, 0).astype(np.float32)
-    np.testing.assert_allclose(moe_router(even, 1)[2], 1, rtol=1e-5)
+    route = compiled(lambda logits: moe_router(logits, 1))
+    np.testing.assert_allclose(route(even)[2], 1, rtol=1e-5)
     one = np.tile(np.array([50.0, 0, 0, 0], np.float32), (4, 1))
-    np.testing.assert_allclose(moe_router(one, 1)[2], 4, rtol=1e-6)
+    np.testing.assert_allclose(route(one)[2], 4, rtol=1e-6)
 
 
 def test_router_gates_that_cannot_move_have_no_gradient():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, grad, pull, pulled
 
 from backproplab.layers import reductions
 from backproplab.layers.reductions import max as largest
@@ -13,7 +14,7 @@ _INF = np.inf
 
 
 def _gradient(fn, x):
-    return np.asarray(jax.jit(jax.grad(lambda x: fn(x).sum()))(x))
+    return grad(lambda x: fn(x).sum())(x)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,8 @@ def test_values_and_arguments_are_those_of_jax_numpy(name, axis, keepdims):
     theirs = jnp.linalg.norm if name == "norm" else getattr(jnp, name)
     with jax.enable_x64(True):
         x = np.random.default_rng(0).normal(size=(3, 4, 5))
-        got, want = (fn(x, axis=axis, keepdims=keepdims) for fn in (getattr(reductions, name), theirs))
+        fns = getattr(reductions, name), theirs
+        got, want = compiled(lambda x: [fn(x, axis=axis, keepdims=keepdims) for fn in fns])(x)
         assert got.shape == want.shape and got.dtype == want.dtype
         np.testing.assert_allclose(got, want, rtol=1e-14)  # sums of 60 numbers in another order
 
@@ -39,17 +41,18 @@ def test_correction_is_that_of_jax_numpy():
     """One degree of freedom less, a fraction of one, and NaN where none is left."""
     with jax.enable_x64(True):
         x = np.random.default_rng(1).normal(size=(3, 4))
-        for correction in (1.5, 4):
-            for ours, theirs in ((var, jnp.var), (std, jnp.std)):
-                got, want = (fn(x, axis=1, correction=correction) for fn in (ours, theirs))
-                np.testing.assert_allclose(got, want, rtol=1e-14)
+        of = lambda x, *fns: [fn(x, axis=1, correction=correction) for correction in (1.5, 4) for fn in fns]
+        pairs = zip(*compiled(lambda x: (of(x, var, std), of(x, jnp.var, jnp.std)))(x), strict=True)
+        for got, want in pairs:
+            np.testing.assert_allclose(got, want, rtol=1e-14)
 
 
 @pytest.mark.parametrize("value", [0.1, *[pytest.param(v, marks=pytest.mark.slow) for v in (0.0, 1.0, -1e30, 1e-30)]])
 def test_deviation_of_a_constant_has_gradient_zero(value):
     """jax #11716: autodiff of jnp.std has NaN there; the mean of numbers 0.1 is not 0.1, and even so nothing is left."""
     x = np.full((2, 7), value, np.float32)
-    assert not np.any(std(x, 1)) and not np.any(_gradient(lambda x: std(x, 1), x))
+    y, dx = pulled(lambda x: std(x, 1))(1.0, x)
+    assert not np.any(y) and not np.any(dx)
     assert np.isnan(_gradient(lambda x: jnp.std(x, 1), np.ones((2, 7), np.float32))).all()
 
 
@@ -66,24 +69,27 @@ def test_length_of_zero_has_gradient_zero():
 def test_no_square_overflows_or_vanishes(scale):
     """jax #39899: the length of (3, 4) is 5 and its gradient (3/5, 4/5) over the whole range of float32."""
     x = np.array([3.0, 4.0], np.float32) * np.float32(scale)
-    np.testing.assert_allclose(norm(x), 5 * scale, rtol=1e-6)
-    np.testing.assert_allclose(_gradient(norm, x), [0.6, 0.8], rtol=1e-6)
+    y, dx = pulled(norm)(1.0, x)
+    np.testing.assert_allclose(y, 5 * scale, rtol=1e-6)
+    np.testing.assert_allclose(dx, [0.6, 0.8], rtol=1e-6)
 
 
 def test_length_in_float16():
     """300 squared is no float16, 300 is: neither the value is infinite nor the gradient 0."""
     x = np.array([180.0, 240.0], np.float16)
-    assert norm(x) == 300 and norm(x).dtype == jnp.float16
-    np.testing.assert_allclose(_gradient(norm, x), [0.6, 0.8], rtol=2**-10)
+    y, dx = pulled(norm)(1.0, x)
+    assert y == 300 and y.dtype == jnp.float16
+    np.testing.assert_allclose(dx, [0.6, 0.8], rtol=2**-10)
 
 
 def test_deviations_do_not_change_when_all_is_shifted():
     """So their gradients sum to 0; and as std doubles when x does, <x, gradient> is std itself."""
     with jax.enable_x64(True):
         x = np.random.default_rng(2).normal(size=(5, 9))
-        for fn in (var, std):
-            assert np.abs(_gradient(lambda x, fn=fn: fn(x, 1), x).sum(1)).max() < 1e-15
-        np.testing.assert_allclose((_gradient(lambda x: std(x, 1), x) * x).sum(1), std(x, 1), rtol=1e-13)
+        (_, of_var), (y, of_std) = compiled(lambda x: [pull(lambda x, f=f: f(x, 1))(1.0, x) for f in (var, std)])(x)
+        for dx in (of_var, of_std):
+            assert np.abs(dx.sum(1)).max() < 1e-15
+        np.testing.assert_allclose((of_std * x).sum(1), y, rtol=1e-13)
 
 
 def test_who_wins_among_equals_and_with_nan():
@@ -91,8 +97,9 @@ def test_who_wins_among_equals_and_with_nan():
     x = np.array([[-_INF, -_INF], [2.0, 2.0], [np.nan, 5.0], [5.0, np.nan]], np.float32)
     got = _gradient(lambda x: largest(x, 1), x)
     assert got.tolist() == [[1, 0], [1, 0], [1, 0], [0, 1]]
-    assert np.isnan(median(x, 1)[2:]).all()
-    assert _gradient(lambda x: median(x, 1), x)[2:].tolist() == [[1, 0], [0, 1]]
+    y, dx = pulled(lambda x: median(x, 1))(1.0, x)
+    assert np.isnan(y[2:]).all()
+    assert dx[2:].tolist() == [[1, 0], [0, 1]]
 
 
 def test_who_wins_over_several_axes():
@@ -107,14 +114,15 @@ def test_who_wins_over_several_axes():
 def test_median_of_large_numbers_does_not_overflow():
     """Halved before they are added."""
     x = np.array([3e38, 2e38, 3e38, 1e38], np.float32)
-    np.testing.assert_allclose(median(x), 2.5e38, rtol=1e-6)
+    np.testing.assert_allclose(compiled(median)(x), 2.5e38, rtol=1e-6)
 
 
 def test_reducing_no_axis_or_no_entries():
     """axis=() leaves x as it is; an empty sum of squares is 0."""
     x = np.array([[1.0, -2.0]], np.float32)
-    assert largest(x, ()).tolist() == x.tolist() and _gradient(lambda x: largest(x, ()), x).tolist() == [[1, 1]]
-    assert norm(np.zeros((2, 0), np.float32), 1).tolist() == [0, 0]
+    y, dx = pulled(lambda x: largest(x, ()))(1.0, x)
+    assert y.tolist() == x.tolist() and dx.tolist() == [[1, 1]]
+    assert compiled(lambda x: norm(x, 1))(np.zeros((2, 0), np.float32)).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("name", ["var", "std", "max", "min", "prod"])
@@ -129,23 +137,24 @@ def test_where_is_that_of_jax_numpy(name):
             lambda x, f=f: f(x, where=where, **options) for f in (getattr(reductions, name), getattr(jnp, name))
         )
         poisoned = np.where(where, x, random.choice([_INF, -_INF, np.nan], x.shape))
-        value, pull = jax.vjp(theirs, x)
+        value, dx = pulled(theirs)(dy, x)
+        run = pulled(ours)
         roundings = 2 * 2 * 6 * 2.0**-53  # of either side: a mean of six numbers, and a sum of them
         for at in (x, poisoned):
-            got, pull_got = jax.vjp(ours, at)
+            got, got_dx = run(dy, at)
             np.testing.assert_allclose(got, value, rtol=roundings)
-            want = np.where(where, pull(dy)[0], 0)
-            np.testing.assert_allclose(pull_got(dy)[0], want, rtol=0, atol=roundings * np.max(np.abs(want)))
+            want = np.where(where, dx, 0)
+            np.testing.assert_allclose(got_dx, want, rtol=0, atol=roundings * np.max(np.abs(want)))
 
 
 def test_initial_competes_with_the_entries():
     """It gets the gradient of the rows that it wins, ties and rows without an entry among them; NaN wins, as in the value."""
     x = np.array([[1.0, 5.0], [2.0, 0.0], [7.0, 7.0], [np.nan, 0.0]], np.float32)
     where = np.array([[True, True], [True, True], [False, False], [True, True]])
-    dx, dinitial = jax.grad(lambda x, i: largest(x, 1, initial=i, where=where).sum(), (0, 1))(x, np.float32(2))
+    dx, dinitial = grad(lambda x, i: largest(x, 1, initial=i, where=where).sum(), (0, 1))(x, np.float32(2))
     assert dx.tolist() == [[0, 1], [0, 0], [0, 0], [1, 0]] and dinitial == 2
-    y, pull = jax.vjp(lambda i: largest(np.zeros((3, 0), np.float32), 1, initial=i), -_INF)
-    assert y.tolist() == [-_INF] * 3 and pull(jnp.ones(3)) == (3,)
+    y, dinitial = pulled(lambda i: largest(np.zeros((3, 0), np.float32), 1, initial=i))(1.0, -_INF)
+    assert y.tolist() == [-_INF] * 3 and dinitial == 3
 
 
 @pytest.mark.parametrize("name", ["var", "std", "max", "min", "prod"])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, pulled
 
 from backproplab.harness.strip import strip
 from backproplab.layers.regularization import dropout
@@ -31,19 +32,19 @@ def test_gradient_is_the_forward_mask(rate):
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_as_many_are_dropped_as_the_rate_says(rate):
     """The share of zeros is binomial: 100,000 draws are within five standard deviations of the rate."""
-    y = dropout(np.ones(100_000, np.float32), jax.random.key(_KEY), rate)
-    assert abs(np.mean(np.asarray(y) == 0) - rate) < 5 * math.sqrt(rate * (1 - rate) / 100_000)
+    y = compiled(lambda x: dropout(x, jax.random.key(_KEY), rate))(np.ones(100_000, np.float32))
+    assert abs(np.mean(y == 0) - rate) < 5 * math.sqrt(rate * (1 - rate) / 100_000)
 
 
 def test_dropped_entries_are_exact_zeros():
     """By selection: infinite and NaN inputs and cotangents do not come through, as they would times a mask of 0."""
     key = jax.random.key(_KEY)
+    run = pulled(lambda x: dropout(x, key, 0.5))
     for bad in (np.inf, -np.inf, np.nan):
         x = np.full(64, bad, np.float32)
-        y, pull_back = jax.vjp(lambda x: dropout(x, key, 0.5), x)
-        dropped = np.asarray(dropout(np.ones_like(x), key, 0.5)) == 0
+        dropped = run(1.0, np.ones_like(x))[0] == 0
         assert dropped.any() and not dropped.all()
-        for part in (np.asarray(y), np.asarray(pull_back(x)[0])):
+        for part in run(x, x):
             assert np.all(part[dropped] == 0) and not np.any(np.isfinite(part[~dropped]))
 
 
@@ -77,33 +78,33 @@ def test_bfloat16_scales_in_float32(rate):
     """In bfloat16 the 0.9 of rate 0.1 is 0.8984: 3 / 0.9 came out as 3.34375, where 3.328125 is nearest."""
     key = jax.random.key(_KEY)
     x = np.arange(1, 129).astype(jnp.bfloat16)
-    y, pull_back = jax.vjp(lambda x: dropout(x, key, rate), x)
-    kept = np.asarray(y) != 0
+    y, dx = pulled(lambda x: dropout(x, key, rate))(x, x)
+    kept = y != 0
     # rounded to float32, then to bfloat16, as the layer does
     nearest = (np.asarray(x, np.float32) / np.float32(1 - rate)).astype(jnp.bfloat16)
-    for part in (y, pull_back(jnp.asarray(x))[0]):
+    for part in (y, dx):
         assert part.dtype == jnp.bfloat16
-        np.testing.assert_array_equal(np.asarray(part)[kept], nearest[kept])
+        np.testing.assert_array_equal(part[kept], nearest[kept])
 
 
 def test_the_same_key_drops_the_same_entries_in_every_dtype():
     """The mask is drawn from 32 bits whatever x is; and from another key it is another one."""
-    key = jax.random.key(_KEY)
+    drop = compiled(lambda x, seed: dropout(x, jax.random.key(seed)))
     with jax.enable_x64(True):
-        masks = [np.asarray(dropout(np.ones(256, d), key)) == 0 for d in (np.float64, np.float32, jnp.bfloat16)]
+        masks = [drop(np.ones(256, d), _KEY) == 0 for d in (np.float64, np.float32, jnp.bfloat16)]
     np.testing.assert_array_equal(masks[0], masks[1])
     np.testing.assert_array_equal(masks[0], masks[2])
-    assert np.any(masks[0] != (np.asarray(dropout(np.ones(256, np.float32), jax.random.key(_KEY + 1))) == 0))
+    assert np.any(masks[0] != (drop(np.ones(256, np.float32), _KEY + 1) == 0))
 
 
 def test_keys_under_vmap():
     """One key per example: each example's gradient has the mask of its own key."""
     keys = jax.random.split(jax.random.key(_KEY), 5)
     x = np.ones((5, 33), np.float32)
-    grad = jax.grad(lambda x, key: jnp.sum(dropout(x, key, 0.25)))
-    mapped = jax.vmap(grad)(x, keys)
-    np.testing.assert_array_equal(mapped, np.stack([grad(row, key) for row, key in zip(x, keys)]))
-    assert len({row.tobytes() for row in np.asarray(mapped)}) == 5
+    gradient = jax.grad(lambda x, key: jnp.sum(dropout(x, key, 0.25)))
+    alone, mapped = compiled(gradient), compiled(jax.vmap(gradient))(x, keys)
+    np.testing.assert_array_equal(mapped, np.stack([alone(row, key) for row, key in zip(x, keys)]))
+    assert len({row.tobytes() for row in mapped}) == 5
 
 
 def test_only_the_key_is_kept():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiled import compiled, pulled
 
 from backproplab.graph import trace
 from backproplab.layers.activations import relu, sigmoid, tanh
@@ -52,35 +53,33 @@ def test_L1_a_unit_is_a_weighted_sum_and_an_activation():
         np.testing.assert_allclose(got, right, **FULL)
 
 
-def with_gradients(f, dy, *args):
-    value, pull = jax.vjp(jax.jit(f), *args)
-    return value, pull(dy)
-
-
 @pytest.mark.parametrize("activation", [sigmoid, tanh, relu])
 def test_L1_extended_notation(activation):
     """The bias is one more weight, on an input that is always 1: the same value, the same gradients in other places."""
     x, w, b, dy = draw((4, 3), (3, 2), (2,), (4, 2))
-    extended_x, extended_w = jnp.concatenate([x, jnp.ones((4, 1))], 1), jnp.concatenate([w, b[None]])
+    extended_x, extended_w = np.concatenate([x, np.ones((4, 1))], 1), np.concatenate([w, b[None]])
     unit = lambda x, w, b: activation(affine(x, w, b))
     extended = lambda x, w: activation(affine(x, w, jnp.zeros(2)))
-    value, (dx, dw, db) = with_gradients(unit, dy, x, w, b)
-    extended_value, (extended_dx, extended_dw) = with_gradients(extended, dy, extended_x, extended_w)
+    value, dx, dw, db = pulled(unit)(dy, x, w, b)
+    extended_value, extended_dx, extended_dw = pulled(extended)(dy, extended_x, extended_w)
     np.testing.assert_allclose(extended_value, value, **FULL)
     np.testing.assert_allclose(extended_dx[:, :-1], dx, **FULL)
     np.testing.assert_allclose(extended_dw[:-1], dw, **FULL)
     np.testing.assert_allclose(extended_dw[-1], db, **FULL)
 
 
+answers = compiled(perceptron.apply)
+
+
 def mistakes(params, x, target):
-    return int(jnp.sum(perceptron.apply(params, x) != target))
+    return int(np.sum(answers(params, x) != target))
 
 
 def test_L2_S16_a_threshold_unit_gives_no_direction():
     """The derivative is 0 everywhere, wrong answers or not: gradient descent would never move."""
-    x, params = jnp.asarray(AND[0]), {"w": jnp.ones(2), "b": jnp.asarray(0.25)}
+    x, params = AND[0], {"w": np.ones(2), "b": np.asarray(0.25)}
     assert mistakes(params, *AND) == 3
-    gradient = jax.jit(jax.grad(perceptron.loss))(params, x, jnp.asarray(AND[1]))
+    gradient = compiled(jax.grad(perceptron.loss))(params, x, AND[1])
     assert all(not leaf.any() for leaf in jax.tree.leaves(gradient))
 
 
@@ -134,8 +133,9 @@ def test_L2_S16_the_perceptron_rule_on_inseparable_data(data):
 def test_S16_xor_by_hand():
     """Two threshold units and a third: [x1 + x2 > 1/2], [-x1 - x2 > -3/2], [h1 + h2 > 3/2] answer 0, 1, 1, 0."""
     x, target = xor()
-    h = heaviside(affine(jnp.asarray(x), np.array([[1.0, -1], [1, -1]]), np.array([-0.5, 1.5])))
-    y = heaviside(affine(h, np.ones((2, 1)), np.array([-1.5])))[:, 0]
+    units = compiled(lambda *args: heaviside(affine(*args)))
+    h = units(x, np.array([[1.0, -1], [1, -1]]), np.array([-0.5, 1.5]))
+    y = units(h, np.ones((2, 1)), np.array([-1.5]))[:, 0]
     assert h.tolist() == [[0, 1], [1, 1], [1, 1], [1, 0]]
     assert y.tolist() == [0, 1, 1, 0] == target.tolist()
 
@@ -162,11 +162,11 @@ def test_L3_the_logistic_unit_computes_the_probability_of_class_1(dimensions):
     params, losses = train(
         logistic_regression.loss, logistic_regression.init(KEY, dimensions), (x, target), optax.sgd(2.0), 100, None, KEY
     )
-    gradient = jax.jit(jax.grad(logistic_regression.loss))(params, jnp.asarray(x), jnp.asarray(target))
-    assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(gradient)) < 1e-6  # trained to the end
+    gradient = compiled(jax.grad(logistic_regression.loss))(params, x, target)
+    assert max(float(np.max(np.abs(leaf))) for leaf in jax.tree.leaves(gradient)) < 1e-6  # trained to the end
     assert (np.diff(losses.ravel()) < 1e-15).all()
 
-    y = np.asarray(logistic_regression.apply(params, jnp.asarray(x)))
+    y = compiled(logistic_regression.apply)(params, x)
     columns = [np.argsort(np.argsort(column)) * (bins if dimensions == 1 else 4) // rows for column in x.T]
     cell = columns[0] if dimensions == 1 else 4 * columns[0] + columns[1]
     for inside in (cell == c for c in range(bins)):
@@ -212,6 +212,7 @@ def test_L16_an_output_layer_with_a_vector_activation():
     """The classifier is a composition of pages: the softmax of an affine map of a rectified affine map."""
     (x,) = draw((5, 4))
     first, second = params = layers(4, 6, 3)
-    hidden = relu(affine(x, first["w"], first["b"]))
-    right = softmax(affine(hidden, second["w"], second["b"]))
-    np.testing.assert_allclose(softmax_classifier.apply(params, x), right, **FULL)
+    hidden = lambda x: relu(affine(x, first["w"], first["b"]))
+    composed = lambda x: softmax(affine(hidden(x), second["w"], second["b"]))
+    got, right = compiled(lambda x: (softmax_classifier.apply(params, x), composed(x)))(x)
+    np.testing.assert_allclose(got, right, **FULL)

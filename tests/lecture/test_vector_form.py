@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, grad, pull, pulled
 
 from backproplab import strip, verify
 from backproplab.layers.activations import relu, sigmoid, tanh
@@ -140,7 +141,7 @@ def test_L14_S23_the_vector_chain_rule_has_an_order():
 def test_L14_a_gradient_has_the_shape_of_its_argument():
     """Every argument of the affine page; and a rule that returns another shape is refused, with both named."""
     x, w, b = draw((5, 3), (3, 2), (2,))
-    gradients = jax.grad(lambda *args: jnp.sum(affine(*args)), argnums=(0, 1, 2))(x, w, b)
+    gradients = grad(lambda *args: jnp.sum(affine(*args)), (0, 1, 2))(x, w, b)
     assert [g.shape for g in gradients] == [(5, 3), (3, 2), (2,)]
     turned = jax.custom_vjp(lambda x, w: x @ w)
     turned.defvjp(lambda x, w: (x @ w, (x, w)), lambda r, dy: ((dy @ r[1].T).T, r[0].T @ dy))
@@ -159,16 +160,16 @@ def test_S23_both_layouts():
     np.testing.assert_allclose(dy, (dz[None, :] @ matrix)[0], **FULL)
     np.testing.assert_allclose(dw, y[:, None] @ dz[None, :], **FULL)
     np.testing.assert_array_equal(db, dz)
-    columns = jax.grad(lambda matrix: jnp.vdot(dz, matrix @ y + b))(matrix)
+    columns = grad(lambda matrix: jnp.vdot(dz, matrix @ y + b))(matrix)
     np.testing.assert_allclose(matrix - 0.1 * (y[:, None] @ dz[None, :]).T, matrix - 0.1 * columns, **FULL)
 
 
 def test_S7_matrix_product():
     """D = W X with 5 x 10 and 10 x 3: dW = dD X^T, dX = W^T dD."""
     w, x, dd = draw((5, 10), (10, 3), (5, 3))
-    d, pull = jax.vjp(lambda w, x: affine(w, x, np.zeros(3)), w, x)
+    d, *gradients = pulled(lambda w, x: affine(w, x, np.zeros(3)))(dd, w, x)
     np.testing.assert_allclose(d, w @ x, **FULL)
-    for got, right in zip(pull(dd), (dd @ x.T, w.T @ dd), strict=True):
+    for got, right in zip(gradients, (dd @ x.T, w.T @ dd), strict=True):
         np.testing.assert_allclose(got, right, **FULL)
 
 
@@ -177,7 +178,7 @@ def test_L15_S8_squared_norm_of_a_linear_map():
     w, x = np.array([[0.1, 0.5], [-0.3, 0.8]]), np.array([0.2, 0.4])
     q = w @ x
     np.testing.assert_allclose(q, [0.22, 0.26], rtol=1e-15)
-    np.testing.assert_allclose(jax.grad(lambda q: squared_norm_of_linear(q, np.eye(2)))(q), [0.44, 0.52], rtol=1e-15)
+    np.testing.assert_allclose(grad(lambda q: squared_norm_of_linear(q, np.eye(2)))(q), [0.44, 0.52], rtol=1e-15)
     f, (dx, dw) = jax.jit(jax.value_and_grad(squared_norm_of_linear, argnums=(0, 1)))(x, w)
     assert float(f) == pytest.approx(0.116, rel=1e-15)
     np.testing.assert_allclose(dw, [[0.088, 0.176], [0.104, 0.208]], rtol=1e-14)
@@ -190,7 +191,7 @@ def test_S9_derivative_gradient_jacobian():
     (z,) = draw((3,))
     x, w = np.array([0.5, -1.0]), draw((2, 3), seed=1)[0]
     assert jax.grad(sigmoid)(0.5).shape == ()
-    assert jax.grad(squared_norm_of_linear)(z, np.eye(3)).shape == (3,)
+    assert grad(squared_norm_of_linear)(z, np.eye(3)).shape == (3,)
     inner = lambda x: affine(x, w, np.zeros(3))
     first, second, both = (
         jax.jit(jax.jacobian(f))(at) for f, at in ((inner, x), (softmax, x @ w), (lambda x: softmax(inner(x)), x))
@@ -236,11 +237,10 @@ def test_S10_linear_layer_element_by_element():
     x, w = np.array([[1.0, 2], [3, 4]]), np.array([[1.0, 0, -1], [2, 1, 0]])
     dy = np.array([[1.0, 2, 3], [4, 5, 6]])
     linear = lambda x, w: affine(x, w, np.zeros(3))
-    jacobian = jax.jit(jax.jacobian(linear))(x, w)
+    jacobian, (_, dx, dw) = compiled(lambda *args: (jax.jacobian(linear)(*args), pull(linear)(dy, *args)))(x, w)
     for n, i in np.ndindex(2, 2):
         right = np.zeros((2, 3))
         right[n] = w[i]  # row i of W in row n: x_ni is used there and nowhere else
         np.testing.assert_array_equal(jacobian[:, :, n, i], right)
-    dx, dw = jax.vjp(linear, x, w)[1](dy)
     assert dx.tolist() == [[-2, 4], [-2, 13]]
     assert dw.tolist() == [[13, 17, 21], [18, 24, 30]]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled, value_and_grad
 
 from backproplab import networks, strip
 from backproplab.layers.activations import sigmoid, tanh
@@ -63,12 +64,13 @@ def on_device(*trees):
 
 def test_sizes_decide_the_shapes():
     """Weights are (in, out), biases (out,), convolutions (height, width, in, out); every network has its own number of outputs."""
+    started = {network: jax.eval_shape(init, KEY) for network, init in INITS.items()}
     for network in (mlp, multi_label, softmax_classifier):
-        shapes = [(layer["w"].shape, layer["b"].shape) for layer in INITS[network](KEY)]
+        shapes = [(layer["w"].shape, layer["b"].shape) for layer in started[network]]
         assert shapes == [((5, 6), (6,)), ((6, 4), (4,)), ((4, 3), (3,))]
     for network in (logistic_regression, perceptron):
-        assert jax.tree.map(jnp.shape, INITS[network](KEY)) == {"w": (5,), "b": ()}
-    images = jax.tree.map(jnp.shape, INITS[convolutional_classifier](KEY), is_leaf=lambda leaf: hasattr(leaf, "shape"))
+        assert jax.tree.map(lambda leaf: leaf.shape, started[network]) == {"w": (5,), "b": ()}
+    images = jax.tree.map(lambda leaf: leaf.shape, started[convolutional_classifier])
     assert {name: layer["w"] for name, layer in images.items()} == {
         "conv1": (3, 3, 2, 3),
         "conv2": (3, 3, 3, 4),
@@ -167,9 +169,9 @@ def test_outputs_and_losses_are_the_textbook_ones(network):
     params, x, target = example(network)
     y, loss = naive(network, params, x, target)
     with jax.enable_x64(True):
-        params, x, target = on_device(params, x, target)
-        np.testing.assert_allclose(network.apply(params, x), y, **FULL)
-        np.testing.assert_allclose(network.loss(params, x, target), loss, **FULL)
+        got = compiled(lambda params, x, target: (network.apply(params, x), network.loss(params, x, target)))
+        for one, right in zip(got(params, x, target), (y, loss), strict=True):
+            np.testing.assert_allclose(one, right, **FULL)
 
 
 @pytest.mark.slow
@@ -188,8 +190,8 @@ def test_any_activation_and_depth(activation, naive_one):
 
 def test_logistic_regression_on_and():
     """Lecture S17: from zero weights the loss on AND is log 2 and the gradient (0, 0, 1/4)."""
-    x, target = jnp.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), jnp.array([0.0, 0, 0, 1])
-    loss, gradient = jax.value_and_grad(logistic_regression.loss)(logistic_regression.init(KEY, 2), x, target)
+    x, target = np.float32([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.float32([0.0, 0, 0, 1])
+    loss, gradient = value_and_grad(logistic_regression.loss)(logistic_regression.init(KEY, 2), x, target)
     np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)  # one rounding in float32
     np.testing.assert_array_equal(gradient["w"], [0, 0])
     assert gradient["b"] == 0.25
@@ -198,10 +200,10 @@ def test_logistic_regression_on_and():
 @pytest.mark.parametrize("network", [logistic_regression, multi_label])
 def test_a_hopeless_instance_still_has_a_gradient(network):
     """At a logit of -40 for class 1 the loss is 40 and its slope in b is -1, in float32: the sigmoid is never rounded to 0."""
-    b = jnp.array(-40.0)
-    params = {"w": jnp.zeros(2), "b": b} if network is logistic_regression else [{"w": jnp.zeros((2, 1)), "b": b[None]}]
-    target = jnp.ones(3) if network is logistic_regression else jnp.ones((3, 1))
-    loss, gradient = jax.value_and_grad(network.loss)(params, jnp.ones((3, 2)), target)
+    one = {"w": np.zeros(2, np.float32), "b": np.float32(-40)}
+    params = one if network is logistic_regression else [{name: leaf[..., None] for name, leaf in one.items()}]
+    target = np.ones(3 if network is logistic_regression else (3, 1), np.float32)
+    loss, gradient = value_and_grad(network.loss)(params, np.ones((3, 2), np.float32), target)
     assert loss == 40
     assert jax.tree.leaves(gradient)[0] == -1
 
@@ -209,12 +211,12 @@ def test_a_hopeless_instance_still_has_a_gradient(network):
 def test_one_unit_is_a_multi_label_network():
     """Logistic regression is the network of one layer and one label; two classes are one logit, the difference of two."""
     with jax.enable_x64(True):
-        params, x, target = on_device(*example(logistic_regression))
-        one = [{"w": params["w"][:, None], "b": params["b"][None]}]
-        two = [{"w": jnp.stack([0 * params["w"], params["w"]], 1), "b": jnp.stack([0 * params["b"], params["b"]])}]
-        loss = logistic_regression.loss(params, x, target)
-        np.testing.assert_allclose(multi_label.loss(one, x, target[:, None]), loss, **FULL)
-        np.testing.assert_allclose(softmax_classifier.loss(two, x, target.astype(int)), loss, **FULL)
+        params, x, target = example(logistic_regression)
+        one = [{name: leaf[..., None] for name, leaf in params.items()}]
+        two = [{name: np.stack([0 * leaf, leaf], -1) for name, leaf in params.items()}]
+        loss = compiled(logistic_regression.loss)(params, x, target)
+        np.testing.assert_allclose(compiled(multi_label.loss)(one, x, target[:, None]), loss, **FULL)
+        np.testing.assert_allclose(compiled(softmax_classifier.loss)(two, x, target.astype(int)), loss, **FULL)
 
 
 # Whose gradients they have
@@ -224,9 +226,9 @@ def test_one_unit_is_a_multi_label_network():
 def test_gradients_are_those_of_autodiff(network):
     """Every parameter and the input, whole arrays, against autodiff of the network with its rules taken out, in float64."""
     with jax.enable_x64(True):
-        params, x, target = on_device(*example(network))
-        got = jax.jit(jax.grad(network.loss, (0, 1)))(params, x, target)
-        expected = jax.jit(jax.grad(strip(network.loss), (0, 1)))(params, x, target)
+        params, x, target = example(network)
+        ways = network.loss, strip(network.loss)
+        got, expected = compiled(lambda *args: [jax.grad(loss, (0, 1))(*args) for loss in ways])(params, x, target)
         for one, right in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(one, right, **FULL)
             assert right.any() == (network is not perceptron)  # something was compared
@@ -263,11 +265,12 @@ def test_jit_and_vmap(network):
 def test_two_batch_axes_are_one(network):
     """Leading axes are instances, however many: (2, 3, ...) is (6, ...)."""
     with jax.enable_x64(True):
-        params, x, target = on_device(*example(network))
-        y, loss = network.apply(params, x), network.loss(params, x, target)
-        x, target = x.reshape(2, 3, *x.shape[1:]), target.reshape(2, 3, *target.shape[1:])
-        np.testing.assert_allclose(network.apply(params, x), y.reshape(2, 3, *y.shape[1:]), **FULL)
-        np.testing.assert_allclose(network.loss(params, x, target), loss, **FULL)
+        params, x, target = example(network)
+        run = compiled(lambda params, x, target: (network.apply(params, x), network.loss(params, x, target)))
+        y, loss = run(params, x, target)
+        folded = run(params, x.reshape(2, 3, *x.shape[1:]), target.reshape(2, 3, *target.shape[1:]))
+        np.testing.assert_allclose(folded[0], y.reshape(2, 3, *y.shape[1:]), **FULL)
+        np.testing.assert_allclose(folded[1], loss, **FULL)
 
 
 @pytest.mark.slow
@@ -365,18 +368,19 @@ def test_images_of_another_size():
 def test_targets_that_would_broadcast(network):
     """A column of targets against a row of outputs would silently be every pair of instances: refused, with both shapes."""
     params, x, target = on_device(*example(network))
-    for other in (target[..., None], target[:1], target[None]):
+    target = np.asarray(target)
+    for other in map(jnp.asarray, (target[..., None], target[:1], target[None])):
         with pytest.raises(ValueError, match=r"^target must have shape \(6.*, not \("):
             network.loss(params, x, other)
     if network is perceptron:
         with pytest.raises(ValueError, match=r"^target must have shape \(6,\), not \(6, 1\)"):
-            perceptron.epoch(params, x, target[:, None])
+            perceptron.epoch(params, x, jnp.asarray(target[:, None]))
 
 
 def test_an_empty_minibatch_has_outputs():
     """No images, no probabilities, and no error."""
-    params = convolutional_classifier.init(KEY, **IMAGES)
-    assert convolutional_classifier.apply(params, jnp.ones((0, 9, 8, 2))).shape == (0, 5)
+    apply = compiled(lambda x: convolutional_classifier.apply(INITS[convolutional_classifier](KEY), x))
+    assert apply(np.ones((0, 9, 8, 2), np.float32)).shape == (0, 5)
 
 
 def test_every_network_is_listed():

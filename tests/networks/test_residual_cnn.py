@@ -4,24 +4,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled
 
 from backproplab import strip
 from backproplab.networks import residual_cnn as network
 
 KEY = jax.random.key(1)
 apply = jax.jit(network.apply)
+init = lambda: network.init(KEY, 2, 3, 4)
 
 
 def _example(dtype: type = np.float64):
     """Parameters, all of them random, and three images."""
     random = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(dtype), network.init(KEY, 2, 3, 4))
+    shapes = jax.eval_shape(init)
+    params = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(dtype), shapes)
     return params, random.normal(size=(3, 5, 4, 2)).astype(dtype), np.array([0, 3, 1], np.int32)
 
 
 def test_blocks_start_as_the_identity():
     """The second kernel of each is zeros, norms are neutral: the first outputs are those of a network without blocks."""
-    params = network.init(KEY, 2, 3, 4)
+    params = compiled(init)()
     assert all(not block["conv2"].any() and block["conv1"].any() for block in params["blocks"])
     assert not (params["blocks"][0]["conv1"] == params["blocks"][1]["conv1"]).any()
     other = {**params, "blocks": [{**block, "conv1": -block["conv1"]} for block in params["blocks"]]}

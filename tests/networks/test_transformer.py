@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled
 
 from backproplab.networks import moe, transformer
 
@@ -12,10 +13,15 @@ SMALL = {"vocabulary": 7, "features": 8, "blocks": 2, "heads": 2, "key_heads": 1
 FULL = {"rtol": 1e-11, "atol": 1e-12}  # float64, two blocks deep
 
 
+def start(**changes):
+    """What a small transformer starts with."""
+    return compiled(lambda: transformer.init(KEY, **(SMALL | changes)))()
+
+
 def model(**changes):
     """Parameters in float64, the norms' scales not all one."""
     random = np.random.default_rng(0)
-    params = transformer.init(KEY, **(SMALL | changes))
+    params = start(**changes)
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) + random.normal(0, 0.1, leaf.shape), params)
 
 
@@ -75,7 +81,7 @@ def test_the_transformer_by_loops(post_norm):
 
 def test_no_token_depends_on_a_later_one():
     """Another last token changes the last probabilities alone; a sequence in a batch is what it is alone."""
-    params = transformer.init(KEY, **SMALL)
+    params = start()
     tokens = np.array([[3, 0, 6, 3], [3, 0, 6, 1]])
     y = np.asarray(jax.jit(transformer.apply)(params, tokens))
     np.testing.assert_array_equal(y[0, :3], y[1, :3])
@@ -84,7 +90,7 @@ def test_no_token_depends_on_a_later_one():
 
 def test_unknown_targets_have_no_gradient():
     """All unknown: loss 0 and gradients 0, not NaN; the mean is over those that are known."""
-    params, tokens = transformer.init(KEY, **(SMALL | {"blocks": 0})), np.array([[3, 0], [6, 3]])
+    params, tokens = start(blocks=0), np.array([[3, 0], [6, 3]])
     run = jax.jit(jax.value_and_grad(transformer.loss))
     loss, gradient = run(params, tokens, np.full((2, 2), -1))
     assert loss == 0 and not any(leaf.any() for leaf in jax.tree.leaves(gradient))
@@ -104,8 +110,7 @@ def test_the_loss_never_holds_the_logits():
 
 def test_no_autodiff_where_a_rule_should_be():
     """Products and transcendental functions are inside pages, but for the mean over the known targets."""
-    params = transformer.init(KEY, **SMALL)
-    tokens = jnp.zeros((2, 3), jnp.int32)
+    params, tokens = start(), np.zeros((2, 3), np.int32)
     jaxpr = jax.make_jaxpr(transformer.loss)(params, tokens, tokens).jaxpr
     outside = {equation.primitive.name for equation in jaxpr.eqns}
     assert any(name.startswith("custom_vjp_call") for name in outside)
@@ -161,7 +166,7 @@ def test_sizes_that_make_no_transformer(options, message):
 
 def test_tokens_and_targets_that_do_not_fit():
     """Tokens that are no integers, and targets of another shape, are refused by name."""
-    params, tokens = transformer.init(KEY, **(SMALL | {"blocks": 0})), jnp.zeros((2, 3), int)
+    params, tokens = start(blocks=0), jnp.zeros((2, 3), int)
     with pytest.raises(ValueError, match=r"tokens must be integers \(\.\.\., T\), not float32\[2, 3\]"):
         transformer.apply(params, tokens.astype(float))
     with pytest.raises(ValueError, match=r"target must have shape \(2, 3\), not \(3,\)"):
@@ -174,7 +179,7 @@ def test_tokens_and_targets_that_do_not_fit():
 def experts():
     """Parameters of four experts and six rows."""
     random = np.random.default_rng(1)
-    return jax.tree.map(np.asarray, moe.init(KEY, 3, 5, 4)), random.normal(size=(6, 3)).astype(np.float32)
+    return compiled(lambda: moe.init(KEY, 3, 5, 4))(), random.normal(size=(6, 3)).astype(np.float32)
 
 
 def mixture_by_loops(params, x, k):
