@@ -140,8 +140,15 @@ def test_passes_at_twenty_seeds(case):
         verify(draws(case, range(20)), transforms="none").assert_passed()
 
 
+RECTIFIED = ("mlp", "multi_label", "softmax_classifier", "convolutional_classifier", "residual_cnn")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [case for case in networks.CASES if not case.name], ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case",
+    [case for case in networks.CASES if not case.name and case.id.startswith(RECTIFIED)],
+    ids=lambda case: case.id,
+)
 def test_networks_at_points_of_the_harness(case):
     """Where several rectifiers are at their kink at once, which seed 0 does not meet: no rule is wrong for that."""
     verify(case, seed=8, transforms="none").assert_passed()
