@@ -25,9 +25,11 @@ from backproplab.harness.switches import Switch, with_switches
 _SECONDS = 3.0
 _MANY = 400  # switches
 _REMEMBERED = 6
+_LARGE = 50_000  # numbers in the arguments; above, what every switch does would fill the memory
 _SAME = 1e-7  # of the mistake: what two programs may differ by
 _NEAR = 1e-9  # of the mistake's square: worth a closer look
-_DIGITS = 1e-12  # of the gradient: what rounding may do to both
+_DIGITS = 1e-11  # of the gradient: what rounding may do to both
+_SHOWS = 1e-8  # of the gradient: a smaller mistake says nothing
 _CUT = 0.0  # of a path: it is not followed
 _ROUND = (0.0, -1.0, 2.0, 0.5)  # factors that a single number is enough to tell
 
@@ -57,23 +59,23 @@ def other_function(p: Point, leaf: int, seed: int, seconds: float = _SECONDS) ->
 
 
 def _search(p: Point, leaf: int, seed: int, deadline: float) -> str | None:
-    if not p.wide or p.pair.numerical:
+    if not p.wide or p.pair.numerical or sum(map(np.size, p.view.diff)) > _LARGE:
         return None
     switched = p.once("switched", lambda: _Switched(p))
     here = switched.witness(p, p.cotangents("random", seed))
-    got, right = here.rule[leaf], here.right[leaf]
-    if not (np.isfinite(got).all() and here.same(here.at(0, 1.0, leaf), right, right)):
-        return None  # as its author would have it differentiated, the function has another gradient
+    right = here.right[leaf]
+    if not here.same(here.at(0, 1.0, leaf), right, leaf) or largest([here.mistakes[leaf]]) <= _SHOWS * largest([right]):
+        return None  # as its author would have it differentiated, the function has another gradient; or rounding is all there is
     others: list[_Witness] = []
-    for found in _candidates(here, leaf, got, right, deadline):
+    for found in _candidates(here, leaf, deadline):
         others = others or [switched.witness(q, c) for q, c in _beside(p, seed)]
         if all(w.explains(found, leaf) for w in others):
             return found.words
     return None
 
 
-def _candidates(here: "_Witness", leaf: int, got: np.ndarray, right: np.ndarray, deadline: float) -> Iterator[_Found]:
-    mistake = got - right
+def _candidates(here: "_Witness", leaf: int, deadline: float) -> Iterator[_Found]:
+    got, right, mistake = here.rule[leaf], here.right[leaf], here.mistakes[leaf]
     switches = here.switched.switches
     shares: dict[int, np.ndarray] = {}
     # what its author has named says most, and of several on one path the last
@@ -82,39 +84,34 @@ def _candidates(here: "_Witness", leaf: int, got: np.ndarray, right: np.ndarray,
             return
         switch = switches[i]
         if switch.path:
-            share = right - here.at(i, _CUT, leaf)
-            norm = float(np.real(np.vdot(share, share)))
-            count = 1 + float(np.real(np.vdot(share, mistake))) / norm if norm else 1.0
-            if (
-                norm
-                and abs(count - 1) > _SAME
-                and here.same((count - 1) * share, mistake, right)
-                and (got.size > 1 or _is_round(count))
-            ):
-                yield _Found(i, count, _counted(switch, count))
-            shares[i] = share
+            shares[i] = share = right - here.at(i, _CUT, leaf)
+            more = _multiple(mistake, share)
+            if abs(more) > _SAME and here.same(more * share, mistake, leaf) and (got.size > 1 or _is_round(1 + more)):
+                yield _Found(i, 1 + more, _counted(switch, 1 + more))
         for setting, words in switch.settings:
-            if here.same(here.at(i, setting, leaf), got, right):
+            if here.same(here.at(i, setting, leaf), got, leaf):
                 yield _Found(i, setting, words)
     if got.size > 1 and shares:
-        yield from _exchanged(here, mistake, right, shares)
+        yield from _exchanged(here, leaf, shares)
 
 
-def _exchanged(
-    here: "_Witness", mistake: np.ndarray, right: np.ndarray, shares: dict[int, np.ndarray]
-) -> Iterator[_Found]:
+def _multiple(a: np.ndarray, b: np.ndarray) -> float:
+    """How many times `b` is in `a`."""
+    norm = float(np.real(np.vdot(b, b)))
+    return float(np.real(np.vdot(b, a))) / norm if norm else 0.0
+
+
+def _exchanged(here: "_Witness", leaf: int, shares: dict[int, np.ndarray]) -> Iterator[_Found]:
     """Two paths of which one counts twice and the other not: a product's two factors taken for one, a symmetric half."""
-    numbers = list(shares)
+    numbers, mistake = list(shares), here.mistakes[leaf]
     flat = np.stack([*shares.values(), mistake]).reshape(len(shares) + 1, -1)
     flat = np.concatenate([np.real(flat), np.imag(flat)], 1)
     products = flat @ flat.T  # from which all distances between shares[j] - shares[i] and the mistake follow
-    squares, aligned = np.diag(products), products[:-1, -1]
-    distances = (
-        np.add.outer(squares[:-1] + 2 * aligned, squares[:-1] - 2 * aligned) - 2 * products[:-1, :-1] + squares[-1]
-    )
-    for i, j in np.argwhere(distances <= _NEAR * squares[-1]):
+    squares, aligned = np.diag(products)[:-1], products[:-1, -1]
+    distances = np.add.outer(squares + 2 * aligned, squares - 2 * aligned) - 2 * products[:-1, :-1] + products[-1, -1]
+    for i, j in np.argwhere(distances <= _NEAR * products[-1, -1]):
         i, j = numbers[i], numbers[j]
-        if i != j and here.same(shares[j] - shares[i], mistake, right):
+        if i != j and here.same(shares[j] - shares[i], mistake, leaf):
             left_out, twice = (here.switched.switches[k].what for k in (i, j))
             words = f"counts the path through {twice} twice and leaves out that through {left_out}"
             yield _Found(i, _CUT, words, instead=j)
@@ -181,6 +178,7 @@ class _Witness:
     def __init__(self, p: Point, switched: _Switched, cotangents: list[np.ndarray]):
         found = p.formulas(cotangents)[len(p.outputs) :]
         self.rule, self.right = [d.got for d in found], [d.exact for d in found]
+        self.mistakes = [got - right for got, right in zip(self.rule, self.right)]
         self.switched = switched
         self.inputs = [*p.inputs(cotangents), *[np.float64(1)] * len(switched.settings)]
         self.turned: dict[tuple[int, float], list[np.ndarray]] = {}
@@ -217,18 +215,17 @@ class _Witness:
         program = pruned(ClosedJaxpr(jaxpr.replace(constvars=[], invars=[*self.values], eqns=anew), []))
         return evaluated(program, [*(self.values | {turned: np.float64(setting)}).values()])
 
-    def same(self, a: np.ndarray, b: np.ndarray, scale: np.ndarray) -> bool:
-        """Whether two gradients, or mistakes, are the same but for rounding, which is that of numbers like `scale`."""
-        if not np.isfinite(a).all() or not np.isfinite(b).all():
-            return False
-        mistake = largest([b - scale]) if a is not b else 0.0
-        return bool(np.all(np.abs(a - b) <= _SAME * min(mistake or np.inf, largest([b])) + _DIGITS * largest([scale])))
+    def same(self, a: np.ndarray, b: np.ndarray, leaf: int) -> bool:
+        """Whether two gradients of one argument, or two mistakes in it, are one but for rounding."""
+        room = _SAME * largest([self.mistakes[leaf]]) + _DIGITS * largest([self.right[leaf]])
+        return bool(np.isfinite(a).all() and np.isfinite(b).all() and np.all(np.abs(a - b) <= room))
 
     def explains(self, found: _Found, leaf: int) -> bool:
+        """Whether it holds here as well."""
         expected = self.at(found.switch, found.setting, leaf)
         if found.instead is not None:
             expected = expected + self.right[leaf] - self.at(found.instead, _CUT, leaf)
-        return self.same(expected, self.rule[leaf], self.right[leaf])
+        return self.same(expected, self.rule[leaf], leaf)
 
 
 def _beside(p: Point, seed: int) -> list[tuple[Point, list[np.ndarray]]]:

@@ -29,7 +29,6 @@ _CUMULATIVE = ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
 # In which nothing is computed, or all of it.
 _MOVES = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims", "convert_element_type", "copy", "_broadcast_to", "closed_call",
           "checkpoint", "remat2")  # fmt: skip
-_KEEPS_CALL = ("custom_jvp_call",)  # whose own derivative is part of what autodiff means
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,6 @@ def with_switches(closed: ClosedJaxpr, active: Sequence[bool], names: Sequence[s
     return run, switches
 
 
-# What switches there are.
-
-
 def _switches(jaxpr: Jaxpr, moving: set[Var], names: dict[Any, str], called: str) -> Iterator[Switch]:
     """Of a program that is called at the line `called`; adds to the variables that depend on what is differentiated
     (`moving`), and to the names."""
@@ -93,7 +89,7 @@ def _switches(jaxpr: Jaxpr, moving: set[Var], names: dict[Any, str], called: str
         if made and _operation(eqn) not in _MOVES:
             result = f"{_name(made[0], names)}{at}"
             yield Switch((id(eqn), "out", 0), result, named=i in assigned)
-            if is_inexact(made[0].aval) and not is_float(made[0].aval):
+            if not is_float(made[0].aval):
                 conjugated = f"conjugates what comes back through {result}, or does not where it should"
                 yield Switch((id(eqn), "conjugate", 0), result, ((_OFF, conjugated),))
 
@@ -124,7 +120,8 @@ def _bodies(eqn: Any) -> list[tuple[Any, list]]:
         return [(eqn.params["jaxpr"], eqn.invars)]
     if eqn.primitive.name == "cond":
         return [(body, eqn.invars[1:]) for body in eqn.params["branches"]]
-    body = None if eqn.primitive.name in _KEEPS_CALL else body_of(eqn)
+    # the derivative that a custom_jvp declares is part of what autodiff means
+    body = None if eqn.primitive.name == "custom_jvp_call" else body_of(eqn)
     return [] if body is None else [(body, eqn.invars)]
 
 
@@ -194,10 +191,8 @@ def _at(eqn: Any, called: str) -> str:
     return f" ({frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line})" if frame else called
 
 
-# What they do.
-
-
 def _run(jaxpr: Jaxpr, consts: Sequence, inputs: Sequence, switches: dict[tuple, Any]) -> list:
+    """The program's outputs; `switches`: their settings by their keys."""
     env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
     read = lambda v: v.val if isinstance(v, Literal) else env[v]
     for eqn in jaxpr.eqns:
