@@ -9,6 +9,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 
+from backproplab.harness.autodiff import arithmetic_checks
 from backproplab.harness.compare import Difference, in_double
 from backproplab.harness.inside import judged
 from backproplab.harness.neighbours import Neighbour, neighbours
@@ -27,6 +28,7 @@ _FAR = 1e-6  # of the largest entry: more than float64 takes from a formula that
 _NINE_DIGITS = 1e-9
 _AGREE = 1e-12  # a relative difference per entry that no bound could call wrong
 _SENSELESS = 1e30  # a result that nobody means
+_SMALL = ("times 0.001", "times 1e-06")
 _MASKED = -1e4  # a logit whose exponential is 0
 
 
@@ -59,13 +61,36 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
             notes += remedies(at, failed.argument, seed)
             yield failed
             return
-        asked = doubt is not None and n.zeros and differences_apply
+        asked = n.zeros and differences_apply and (doubt is not None or not _finite(at, seed))
         if asked and (words := contradiction(at, seed)) and not unsettled(p, at):
-            cause = f"{n.words}: {words}, and so has autodiff of the function, which has a seam there but no kink"
+            seam = "and so has autodiff of the function, which has a seam there but no kink"
+            smooth = "where autodiff has no number either, but the function is smooth"
+            cause = f"{n.words}: {words}, {smooth if doubt is None else seam}"
             only = at.view.labels[0] if len(at.view.labels) == 1 else None
             yield Check("other points", "fail", only, cause=cause, estimated=True)
             return
     yield Check("other points", "pass")
+
+
+def near_zero(p: Point, seed: int) -> Iterator[Check]:
+    """The arithmetic in the dtype of `p` where its arguments are small, as far as the function is defined and nothing overflows.
+
+    There a formula that is right may cancel, where autodiff's does not.
+    """
+    if p.pair.numerical or _size(p.args) > _LARGE or (p.case.by_design and p.case.reference is None):
+        return
+    for n in neighbours(p, seed):
+        if not n.words.endswith(_SMALL):
+            continue
+        at = p.moved(n.diff, n.rest)
+        right = p.pair.oracle(at.inputs(at.cotangents("random", seed)))
+        if not all(np.all(np.abs(in_double(y)) < _SENSELESS) for y in right) or not _finite(at, seed):
+            continue
+        failed = next((check for check in arithmetic_checks(at, seed) if check.status == "fail"), None)
+        if failed and not undefined(at, seed):
+            yield replace(failed, name=f"other points {p.dtype}", cause=f"{n.words}: {failed.cause}")
+            return
+    yield Check(f"other points {p.dtype}", "pass")
 
 
 def other_shapes(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
@@ -184,6 +209,11 @@ def _without_effect(diff: list, p: Point, other: Point, seed: int) -> bool:
 def _same_value(p: Point, other: Point, seed: int) -> bool:
     values = [q.pair.oracle(q.inputs(q.cotangents("random", seed)))[: len(q.outputs)] for q in (p, other)]
     return all(np.array_equal(a, b) for a, b in zip(*values))
+
+
+def _finite(p: Point, seed: int) -> bool:
+    """Whether the rule's gradients are numbers."""
+    return all(np.isfinite(g).all() for g in p.gradients(p.cotangents("random", seed)))
 
 
 def _apart(p: Point, cotangents: list[np.ndarray]) -> bool | None:

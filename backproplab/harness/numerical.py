@@ -16,6 +16,10 @@ from backproplab.harness.strip import strip
 from backproplab.harness.verdict import Check
 
 _DIRECTIONS = 2  # where the first is of no use
+_NEAR, _BENT = (
+    2.0**-12,
+    1e-2,
+)  # a step along a direction, and of the slope: what a smooth function may be bent by over that
 
 
 def difference_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
@@ -85,6 +89,9 @@ def contradiction(p: Point, seed: int) -> str | None:
     if s is None or s.bar >= 1e-5 * abs(s.value) or abs(ours - s.value) <= 1e-3 * abs(s.value):
         return None
     line = _line(p, cotangents)
+    before, here, behind = (line(v, t).value for t in (-_NEAR, 0.0, _NEAR))
+    if not abs(before + behind - 2 * here) <= _BENT * _NEAR * abs(s.value):
+        return None  # another slope on the other side
     for w, other in _slopes(p, cotangents, seed + 1, directions=6):
         both = slope(lambda t, w=w: line([a + b for a, b in zip(v, w)], t), 0.5)
         if other is None or both is None or abs(s.value + other.value - both.value) > s.bar + other.bar + both.bar:

@@ -118,6 +118,8 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
     if not widest or last or not p.case.name:
         yield from transforms.repeated(p, seed)
         yield from autodiff.arithmetic_checks(p, seed)
+    if p.dtype == "float32" and not widest and not p.case.name:
+        yield from explore.near_zero(p, seed)
 
 
 def _wrong_formula(checks: list[Check]) -> bool:

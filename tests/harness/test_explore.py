@@ -119,3 +119,38 @@ def test_results_that_nobody_means():
     """At a thousand times the arguments the value is 1e72, and a power that the rule has on its way overflows."""
     power = by_hand(lambda x: x**24, lambda args, dy: (24 * dy * args[0] ** 23 + 0 * args[0] ** 110,))
     assert verify(power, np.array([0.7, 1.0, 1.3])).status == "pass"
+
+
+def test_nan_at_a_smooth_zero():
+    """0 * NaN from a branch that is not taken: autodiff of the same text is NaN as well, but the function is the identity there."""
+
+    def project(x):
+        n = jnp.sqrt(jnp.sum(x * x))
+        return jnp.where(n > 1.2, x * (1.2 / jnp.where(n > 1.2, n, 1)), x)
+
+    def bwd(residuals, dy):
+        (x,) = residuals
+        n = jnp.sqrt(jnp.sum(x * x))
+        outside = (n > 1.2).astype(x.dtype)
+        u = x / n
+        return ((1 - outside) * dy + outside * (1.2 / n) * (dy - u * jnp.sum(u * dy)),)
+
+    verdict = verify(by_hand(project, bwd), np.array([0.7, -1.25, 2.0]), dtypes=("float64",))
+    assert verdict.status == "fail" and "all zero" in verdict.cause and "the function is smooth" in verdict.cause
+
+
+def test_nan_at_a_kink_is_no_failure():
+    """The length of a vector has no slope at 0: nobody promised a number."""
+    norm = by_hand(lambda x: jnp.sqrt(jnp.sum(x * x)), lambda r, dy: (dy * r[0] / jnp.sqrt(jnp.sum(r[0] * r[0])),))
+    assert verify(norm, X, dtypes=("float64",)).status == "pass"
+
+
+def test_digits_lost_near_zero():
+    """1 - exp(-x) cancels for small x in float32; the numbers given are none of them small."""
+    fn = lambda x: jnp.log(-jnp.expm1(-x))
+    cancels = by_hand(fn, lambda r, dy: (dy * jnp.exp(-r[0]) / (1 - jnp.exp(-r[0])),))
+    keeps = by_hand(fn, lambda r, dy: (dy * jnp.exp(-r[0]) / -jnp.expm1(-r[0]),))
+    x, fields = np.array([0.7, 1.25, 2.0]), {"domain": {0: (0.0, np.inf)}, "dtypes": ("float64", "float32")}
+    verdict = verify(cancels, x, **fields)
+    assert verdict.status == "fail" and "x loses digits in float32" in verdict.cause
+    assert verify(keeps, x, **fields).status == "pass"
