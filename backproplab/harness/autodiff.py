@@ -1,4 +1,4 @@
-"""The rule against autodiff of the same function without its rules: as a formula, and as arithmetic in each dtype."""
+"""The rule against autodiff of the same function without its rules, as a formula; how any comparison is judged."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from backproplab.harness.blame import line_of_gradient
-from backproplab.harness.compare import Difference, in_double, largest
+from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.counterfactual import other_function
 from backproplab.harness.diagnosis import diagnose, numbers_in_play
@@ -21,7 +21,7 @@ from backproplab.harness.numerical import agrees_with_differences, differences_r
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.primitives import is_key
-from backproplab.harness.programs import analysis, evaluated, float_types, jitted, short
+from backproplab.harness.programs import analysis, evaluated, jitted, short
 from backproplab.harness.strip import batches_by_itself, strip
 from backproplab.harness.suspects import suspects
 from backproplab.harness.verdict import Check
@@ -29,21 +29,15 @@ from backproplab.harness.verdict import Check
 FORMULA = ("value", "autodiff", "differences")  # how the names of the formula's checks begin
 
 # A bound above this share of the gradient decides nothing: about the formula, and about arithmetic of few digits.
-_FORMULA_RESOLVES = 1e-6
+FORMULA_RESOLVES = 1e-6
 _APPROXIMATED = 2.0**-20  # of an entry
-_ARITHMETIC_RESOLVES = 0.5
+ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
 _UNEVEN = 0.75  # a cotangent at a kink: exact in every dtype, and not its own square
 _MANY = 5_000  # numbers; of more, slopes are asked for in one direction after the other
 _SLOPES = 12  # times that they are asked for, about
+AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 _NUMERICAL = "JAX cannot differentiate the function without its rule: finite differences judge it, which resolve less"
-_AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
-_FEW_DIGITS = 2.0**-12  # a unit in the last place of float16 or less
-_CARRIES = 32.0  # how many times as much a program may lose that carries its sums in few digits
-_CARRIED, _CARRIED_BESIDE = (
-    1.5,
-    5.0,
-)  # and loses then, in units in the last place of the largest entry, and beside autodiff
 
 
 def formula_checks(p: Point, seed: int, notes: list[str], again: bool = False) -> Iterator[Check]:
@@ -78,11 +72,11 @@ def _compared(p: Point, rounds: list, seed: int, again: bool = False) -> list[Ch
     name = oracle if p.wide else f"{oracle} {p.dtype}"
     results = [(cotangents, room(p.formulas(cotangents))) for cotangents in rounds]
     exactly = functools.cache(lambda: _precise(p, rounds, room))
-    limit = _FORMULA_RESOLVES + (_APPROXIMATED if again else 0)
+    limit = FORMULA_RESOLVES + (_APPROXIMATED if again else 0)
     names = ["value"] * len(p.outputs) + [name] * len(p.view.labels)
     return [
-        _judged(name, label, p, leaf, results, limit, seed, exactly)
-        for leaf, (name, label) in enumerate(zip(names, _labels(p)))
+        judged_leaf(name, label, p, leaf, results, limit, seed, exactly)
+        for leaf, (name, label) in enumerate(zip(names, labels_of(p)))
     ]
 
 
@@ -123,91 +117,12 @@ def _without_rows(rows: np.ndarray, cotangents: list[np.ndarray]) -> list[np.nda
     return [part.reshape(c.shape).astype(c.dtype) for part, c in zip(np.split(flat, ends), cotangents)]
 
 
-def arithmetic_checks(p: Point, seed: int) -> Iterator[Check]:
-    """What the device computed in the dtype, against the rule's own formula in float64, which is judged elsewhere.
-
-    Rounding must explain the difference, and must not take more digits than it takes from autodiff.
-    """
-    if p.pair.numerical:  # which have judged it in the dtype
-        return
-    rounds = p.rounds(seed)[:2]
-    results = [(cotangents, p.arithmetic(cotangents)) for cotangents in rounds]
-    of_oracle = functools.cache(lambda: [p.rounding_of_oracle(cotangents) for cotangents in rounds])  # seldom wanted
-    exact = p.wide and float_types(p.pair.jaxprs[1]) <= {
-        "float64"
-    }  # and no part of the function computes in fewer digits
-    limit = _FORMULA_RESOLVES if exact else _ARITHMETIC_RESOLVES
-    for leaf, label in enumerate(_labels(p)):
-        own = [found[leaf] for _, found in results]
-        against = lambda own=own, leaf=leaf: [_as_good_as(d, bounds[leaf], p) for d, bounds in zip(own, of_oracle())]
-        check = _judged(p.dtype, label, p, leaf, results, limit, seed, finer=against)
-        if check.status != "fail" and any(_as_good_as(d, np.zeros(()), p).wrong.any() for d in own):
-            lossy = next((d for d in against() if d.wrong.any()), None)
-            if lossy is not None and np.isfinite(lossy.bound).all():
-                check = _lossy(p, label, lossy, "a cast to fewer digits, or a difference that cancels")
-        if check.status != "fail" and _carried(p, rounds, leaf, own, of_oracle):
-            furthest = max(own, key=lambda d: float(np.max(d.error, initial=0.0)) / (d.scale or 1.0))
-            check = _lossy(p, label, furthest, f"sums are carried in {p.dtype}, where autodiff carries them in float32")
-        yield check
-
-
-def _as_good_as(own: Difference, oracle_bound: np.ndarray, p: Point) -> Difference:
-    """The difference with room for a few times the rounding of autodiff's program, and for a few units in the last place."""
-    unit = float(ml_dtypes.finfo(p.dtype).eps) / 2
-    return own._replace(bound=_AS_GOOD * (oracle_bound + unit * own.scale))
-
-
-def _carried(p: Point, rounds: list, leaf: int, own: list[Difference], of_oracle: Callable) -> bool:
-    """Whether the rule's program may lose, by its own bounds, far more than autodiff's, and does on the whole: sums in few digits.
-
-    One entry of such a sum may be as good as any; their root mean square is not.
-    """
-    unit = float(ml_dtypes.finfo(p.dtype).eps) / 2
-    if unit < _FEW_DIGITS:
-        return False
-    sizes = [_CARRIES * unit * d.scale for d in own]
-    if not any(d.got.size and float(np.max(d.bound)) > size > 0 for d, size in zip(own, sizes)):
-        return False
-    if not any(
-        float(np.max(d.bound)) > _CARRIES * float(np.max(b[leaf])) + size for d, b, size in zip(own, of_oracle(), sizes)
-    ):
-        return False
-    plain = []
-    for d, cotangents in zip(own, rounds):
-        inputs = p.inputs(cotangents)
-        exact = p.pair.analyse_oracle(inputs, lifted())[0][leaf]
-        plain.append(Difference(in_double(p.pair.oracle(inputs)[leaf]), in_double(exact), d.bound, d.floor))
-    ours, autodiffs = (_typical_error(found) for found in (own, plain))
-    return bool(np.isfinite(ours)) and ours > max(_CARRIED * unit, _CARRIED_BESIDE * autodiffs)
-
-
-def _typical_error(found: list[Difference]) -> float:
-    """The root mean square over all entries, in units of the largest entry."""
-    squares = [np.mean((d.error / d.scale) ** 2) for d in found if d.scale > 0 and d.got.size]
-    return float(np.sqrt(np.mean(squares))) if squares else 0.0
-
-
-def _lossy(p: Point, label: str, d: Difference, reason: str) -> Check:
-    i = d.worst
-    share = float(d.error[i]) / d.scale if d.scale else float("inf")
-    cause = (f"{label} loses digits in {p.dtype}: {d.got[i]:.6g} at {list(i)}, right is {d.exact[i]:.6g}, off by {share:.1g} of the "
-             f"largest entry, more than rounding does to autodiff: {reason}")  # fmt: skip
-    return Check(
-        p.dtype,
-        "fail",
-        label,
-        float(d.error[i]),
-        float(d.bound[i]),
-        cause=cause,
-        where=line_of_gradient(p.case.fn, p.args, label),
-    )
-
-
-def _labels(p: Point) -> tuple[str, ...]:
+def labels_of(p: Point) -> tuple[str, ...]:
+    """Of the outputs, which are all "the value", and of the gradients."""
     return (*["the value"] * len(p.outputs), *p.view.labels)
 
 
-def _judged(
+def judged_leaf(
     name, label: str, p: Point, leaf: int, results: list, limit: float, seed: int, exactly=None, finer=None
 ) -> Check:
     """The check of one leaf over all cotangents: the worst decides.
@@ -233,7 +148,7 @@ def _judged(
     if not _decide(differences, limit):
         others = finer() if finer else []
         sharper = _leaf(exactly(), leaf) if exactly else others if _decide(others, limit) else None
-        limit = _ARITHMETIC_RESOLVES
+        limit = ARITHMETIC_RESOLVES
         if sharper:
             differences = sharper
         elif (agreeing := _agreeing(differences, exactly is not None, p)) is not None:
@@ -262,7 +177,7 @@ def _agreeing(differences: list[Difference], formula: bool, p: Point) -> list[Di
         seen = all(np.any(d.exact != 0) for d in differences)
     else:
         tight = [
-            d._replace(bound=np.full(d.exact.shape, _AS_GOOD * float(ml_dtypes.finfo(p.dtype).eps) / 2 * d.scale))
+            d._replace(bound=np.full(d.exact.shape, AS_GOOD * float(ml_dtypes.finfo(p.dtype).eps) / 2 * d.scale))
             for d in differences
         ]
         seen = True

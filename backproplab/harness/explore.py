@@ -9,7 +9,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from backproplab.harness.autodiff import arithmetic_checks
+from backproplab.harness.arithmetic import arithmetic_checks
 from backproplab.harness.compare import Difference, in_double
 from backproplab.harness.inside import judged
 from backproplab.harness.neighbours import Neighbour, neighbours

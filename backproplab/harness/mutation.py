@@ -18,7 +18,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from backproplab.case import Case, function_name, static_argnums
-from backproplab.harness import autodiff, explore, promises
+from backproplab.harness import arithmetic, autodiff, explore, promises
 from backproplab.harness.backward import Backward, NoRule, Rule, rule_of
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.edits import MUTATIONS, Edit, edits, literals
@@ -367,7 +367,7 @@ def _checks(p: Point, seed: int, arithmetic_only: bool) -> Iterator[Check]:
         yield from promises.expectation_checks(p)
         if not p.case.name:
             yield from explore.other_points(p, seed, [])
-    yield from autodiff.arithmetic_checks(p, seed)
+    yield from arithmetic.arithmetic_checks(p, seed)
 
 
 def planted(fn: Any, backward: Backward, changed: ClosedJaxpr) -> Any:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from backproplab.case import BUILT_IN_DTYPES, DTYPES, Case, function_name, module_of
-from backproplab.harness import autodiff, contract, explore, inside, numerical, promises, second, transforms
+from backproplab.harness import arithmetic, autodiff, contract, explore, inside, numerical, promises, second, transforms
 from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point, prove_point, vjp_of
 from backproplab.harness.remedy import remedies
@@ -117,7 +117,7 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
             yield from transforms.transform_checks(p, seed, notes, whole)
     if not widest or last or not p.case.name:
         yield from transforms.repeated(p, seed)
-        yield from autodiff.arithmetic_checks(p, seed)
+        yield from arithmetic.arithmetic_checks(p, seed)
     if p.dtype == "float32" and not widest and not p.case.name:
         yield from explore.near_zero(p, seed)
 

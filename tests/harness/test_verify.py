@@ -14,7 +14,7 @@ from by_hand import ONLY_HERE, WIDE, X, by_hand, relu_with, right, square
 from jax.custom_batching import custom_vmap
 
 from backproplab import Case, normal, verify
-from backproplab.harness import autodiff, contract, explore, promises, second, transforms
+from backproplab.harness import arithmetic, autodiff, contract, explore, promises, second, transforms
 from backproplab.harness import verify as verifier
 from backproplab.harness.view import NothingToDifferentiate
 
@@ -144,13 +144,19 @@ WRONG = {
     ),
     "a cast to float32 in float64": (
         "float64",
-        (autodiff, "arithmetic_checks"),
+        (arithmetic, "arithmetic_checks"),
         Case(square(lambda x, dy: right(x, dy).astype(jnp.float32).astype(x.dtype)), (X,), **WIDE),
     ),
     "digits lost in a large sum": (
         "float32",
-        (autodiff, "arithmetic_checks"),
+        (arithmetic, "arithmetic_checks"),
         Case(variance(lambda x: 2 / x.size * ((x + 1e4) - (x.mean() + 1e4))), (X,), dtypes=("float32",)),
+    ),
+    "digits lost near zero": (
+        "other points float32",
+        (explore, "near_zero"),
+        Case(by_hand(lambda x: jnp.log(-jnp.expm1(-x)), lambda r, dy: (dy * jnp.exp(-r[0]) / (1 - jnp.exp(-r[0])),)), (np.abs(X),),
+             domain={0: (0.0, np.inf)}, dtypes=("float64", "float32")),
     ),
 }  # fmt: skip
 
