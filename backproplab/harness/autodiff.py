@@ -22,7 +22,7 @@ from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.primitives import is_key
 from backproplab.harness.programs import analysis, evaluated, jitted, short
-from backproplab.harness.strip import batches_by_itself, strip
+from backproplab.harness.strip import batches_by_itself, holds, strip
 from backproplab.harness.suspects import suspects
 from backproplab.harness.verdict import Check
 
@@ -35,6 +35,7 @@ ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
 _UNEVEN = 0.75  # a cotangent at a kink: exact in every dtype, and not its own square
 _MANY = 5_000  # numbers; of more, slopes are asked for in one direction after the other
+_CONVOLUTIONS = ("conv_general_dilated",)
 _SLOPES = 12  # times that they are asked for, about
 AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 _NUMERICAL = "JAX cannot differentiate the function without its rule: finite differences judge it, which resolve less"
@@ -279,7 +280,8 @@ def _kink(p: Point, seed: int) -> Kink | None:
         return jax.jvp(lambda d: oracle(d, rest), (diff,), (v,))[1]
 
     few = sum(map(np.size, diff)) + sum(np.prod(y.shape, dtype=int) for y in p.outputs) <= _MANY
-    together = few and not batches_by_itself(p.pair.jaxprs[1])
+    # several kernels in one convolution are groups of channels, over which XLA's CPU compiler is slow
+    together = few and not batches_by_itself(p.pair.jaxprs[1]) and not holds(_CONVOLUTIONS, p.pair.jaxprs[1])
     several = jax.vmap(forward, (0, 0, None)) if together else forward
 
     def value_slopes(directions, offsets):
