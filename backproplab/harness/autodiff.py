@@ -15,13 +15,14 @@ from backproplab.harness.contract import line_of
 from backproplab.harness.counterfactual import other_function
 from backproplab.harness.diagnosis import diagnose, numbers_in_play
 from backproplab.harness.error_rules import lifted
+from backproplab.harness.jitted import jitted
 from backproplab.harness.kinks import AT_ONCE, Kink, judge_kink
 from backproplab.harness.measured import measured
 from backproplab.harness.numerical import agrees_with_differences, differences_refute
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.primitives import is_key
-from backproplab.harness.programs import analysis, evaluated, jitted, short
+from backproplab.harness.programs import analysis, evaluated, short
 from backproplab.harness.strip import batches_by_itself, holds, strip
 from backproplab.harness.suspects import suspects
 from backproplab.harness.verdict import Check

@@ -23,15 +23,14 @@ _NARROW = ("float32", "float16", "bfloat16")  # in which numpy rounds elsewhere 
 
 
 def eager(p: Point, seed: int) -> Iterator[Check]:
-    """Against the rule inside jit, up to rounding: at numbers nearby, and then here, for there it may have kept something."""
+    """Against the rule as it was traced, up to rounding: at numbers nearby, and then here, for there it may have kept something."""
     nearby = p.moved([(x * (1 - 2.0**-7)).astype(x.dtype) for x in p.view.diff])
     for q in (nearby, p):
         inputs = q.inputs(q.cotangents("random", seed))
         outputs = _outside_jit(q, inputs)
-        for label, got, jitted, bound in zip(
-            (*["the value"] * len(p.outputs), *p.view.labels), outputs, q.pair.rule(inputs), _bounds(q, inputs)
-        ):
-            d = Difference(in_double(got), in_double(jitted), bound)
+        labels = (*["the value"] * len(p.outputs), *p.view.labels)
+        for label, got, traced, bound in zip(labels, outputs, *_traced(q, inputs)):
+            d = Difference(in_double(got), in_double(traced), bound)
             if d.wrong.any():
                 i = d.worst
                 cause = f"outside jit {label} is {d.got[i]:.6g} at {list(i)}, inside {d.exact[i]:.6g}"
@@ -40,11 +39,14 @@ def eager(p: Point, seed: int) -> Iterator[Check]:
     yield Check("eager", "pass")
 
 
-def _bounds(p: Point, inputs: list) -> list[np.ndarray]:
-    """How far two runs of one formula may be apart, per output and gradient. Without an error rule: half of the digits."""
+def _traced(p: Point, inputs: list) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """What the traced rule computes, and how far a run may be from it, per output and gradient. Without an error rule: half
+    of the digits."""
     values, errors = p.pair.analyse_rule(inputs, executed(p.matmul))
     half = float(ml_dtypes.finfo(p.dtype).eps) ** 0.5
-    return [np.where(np.isfinite(e), 2.002 * np.asarray(e), half * largest([v])) for v, e in zip(values, errors)]
+    return values, [
+        np.where(np.isfinite(e), 2.002 * np.asarray(e), half * largest([v])) for v, e in zip(values, errors)
+    ]
 
 
 def _outside_jit(p: Point, inputs: list) -> list:

@@ -64,26 +64,24 @@ def judge_kink(
     sides = [_sides(along, looks, ks, chosen_rows) for ks in chunks]
     right, left, leeways = (np.concatenate(parts) for parts in zip(*sides))
     gradients = row_gradients([_locate(row, sizes) for row in chosen_rows])
-    for k, row in enumerate(chosen_rows):
-        gradient = [g[k] for g in gradients]
-        for i, (one, other, leeway) in enumerate(zip(right[:, k], left[:, k], leeways[:, k])):
-            v = looks.direction(i)
-            chosen = _along(gradient, v)
-            low, high = sorted((one, other))
+    for i in range(looks.count):
+        v = looks.direction(i)
+        chosen, lows, highs, leeway = _along(gradients, v), *np.sort([right[i], left[i]], 0), leeways[i]
+        outside = ~((lows - leeway <= chosen) & (chosen <= highs + leeway)) & np.isfinite(lows) & np.isfinite(highs)
+        for k in np.flatnonzero(outside):
+            low, high = lows[k], highs[k]
             for first in range(0, _AROUND, at_once):
-                if low - leeway <= chosen <= high + leeway or not np.isfinite([low, high]).all():
+                if low - leeway[k] <= chosen[k] <= high + leeway[k] or not np.isfinite([low, high]).all():
                     break
                 offsets = [looks.offset(m) for m in range(first, first + at_once)]
-                near = [low, high, *slopes([v] * len(offsets), offsets)[:, row]]
+                near = [low, high, *slopes([v] * len(offsets), offsets)[:, chosen_rows[k]]]
                 low, high = np.nanmin(near), np.nanmax(near)
-            if np.isfinite([low, high]).all() and not low - leeway <= chosen <= high + leeway:
-                words = (
-                    f"at a kink of output entry {row} the slope {chosen:.6g} is not between {low:.6g} and {high:.6g}"
-                )
+            if np.isfinite([low, high]).all() and not low - leeway[k] <= chosen[k] <= high + leeway[k]:
+                words = f"at a kink of output entry {chosen_rows[k]} the slope {chosen[k]:.6g} is not between {low:.6g} and {high:.6g}"
                 return Kink(rows, False, words)
     lie = "entry lies" if rows.size == 1 else "entries lie"
     widest = int(np.argmax(np.abs(right - left)[:, -1]))
-    words = _chosen(_along(gradient, looks.direction(widest)), right[widest, -1], left[widest, -1])
+    words = _chosen(_along(gradients, looks.direction(widest))[-1], right[widest, -1], left[widest, -1])
     return Kink(rows, True, f"{rows.size} output {lie} on a kink; {words}")
 
 
@@ -169,8 +167,9 @@ def _sides(
     return right[:, rows], left[:, rows], looks.room(ks, right, left, _CURVATURE)[:, rows]
 
 
-def _along(gradient, v) -> float:
-    return sum(float(np.vdot(g, d)) for g, d in zip(gradient, v))
+def _along(gradients, v) -> np.ndarray:
+    """The slopes in direction `v` of the output entries whose gradients, along a leading axis, these are."""
+    return np.sum([np.reshape(g, (len(g), -1)) @ np.ravel(d) for g, d in zip(gradients, v)], 0)
 
 
 def _largest_in_rows(a):

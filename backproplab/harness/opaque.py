@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from backproplab.harness.programs import float_types, jitted
+from backproplab.harness.jitted import jitted
+from backproplab.harness.programs import float_types
 
 MOST = 2_000  # entries to differentiate by; each costs some thirty runs of the function
 _FEW = 10  # entries: the program runs so seldom that it is compiled in a hurry

@@ -16,8 +16,8 @@ from jax.sharding import PartitionSpec as Spec
 
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.error_rules import executed
+from backproplab.harness.jitted import jitted
 from backproplab.harness.point import Point, vjp_of
-from backproplab.harness.programs import jitted
 from backproplab.harness.strip import strip
 from backproplab.harness.verdict import Check
 

@@ -13,6 +13,7 @@ from jax import lax
 from scipy import special
 
 from backproplab.harness import numpy_linalg
+from backproplab.harness.jitted import quick_options
 
 # Functions that JAX (from 0.12 on) puts together from the bits of their argument.
 COMPOSED = ("exp_neg_sq",)
@@ -40,7 +41,9 @@ def bind(eqn: Any, values: list, xp: Any, **changes: Any) -> list:
                 outputs = list(out) if eqn.primitive.multiple_results else [out]
                 typed = [_as_traced(o, v.aval) for o, v in zip(outputs, eqn.outvars)]
                 return typed + outputs[len(typed) :]  # an error rule may have more sorted than the equation does
-        out = _by_jax(eqn, [jnp.asarray(v) if not is_key(v) else v for v in values], changes)
+        given = [jnp.asarray(v) if not is_key(v) else v for v in values]
+        draws = eqn.primitive.name == "random_bits"
+        out = _drawn(eqn.primitive, **eqn.params)(*given) if draws else _by_jax(eqn, given, changes)
         return [o if is_key(o) else np.asarray(o) for o in out]
     return _by_jax(eqn, values, changes)
 
@@ -61,6 +64,12 @@ def _by_jax(eqn, values, changes):
         return [_SCATTERS[eqn.primitive.name](operand, places, updates, p["dimension_numbers"], **options)]
     out = eqn.primitive.bind(*values, **{**eqn.params, **changes})
     return list(out) if eqn.primitive.multiple_results else [out]
+
+
+@functools.cache
+def _drawn(primitive, **params):
+    """Random bits: for every shape another program, and a long one."""
+    return jax.jit(lambda key: [primitive.bind(key, **params)], compiler_options=quick_options())
 
 
 _SCATTERS = {"scatter": lax.scatter, "scatter-add": lax.scatter_add, "scatter_add": lax.scatter_add, "scatter-mul": lax.scatter_mul,

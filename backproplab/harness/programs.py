@@ -1,6 +1,5 @@
 """The two programs that are compared, compiled once per function, shapes and dtype, and their running error analyses."""
 
-import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
 from backproplab.harness.control import CONTROL
 from backproplab.harness.error_rules import Machine, is_float, is_inexact, lifted, name_of_dtype
+from backproplab.harness.jitted import jitted
 from backproplab.harness.primitives import bind
 from backproplab.harness.rounding import body_of, bounded
 from backproplab.harness.strip import holds
@@ -24,13 +24,9 @@ _COMPILED = 1_200_000  # an equation's analysis, once
 _BARE = 200_000  # an equation alone, in little more than a millisecond
 _EQUATION = 3000
 _BY_JAX = 30 * _EQUATION  # where JAX hands over the operations one by one
+_ORACLE = 25  # times that it runs, about: at the points of the harness's own
 _IN_A_LOOP = 3  # times as much is an equation there, where arrays are taken apart and put together
 _REMEMBERED = 6
-# Most of the time to compile for the CPU is spent on making programs fast that run a few times on a few numbers.
-_QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
-_OLD_EMITTERS = {"xla_cpu_use_fusion_emitters": False}  # five times faster to compile; jax 0.12 has only the new ones
-_LONG = 10_000_000  # entries in a program's equations; above, optimizing it pays
-
 
 Analysis = Callable[[list, Machine], tuple[list[np.ndarray], list[np.ndarray]]]
 
@@ -77,10 +73,12 @@ def pair(
             return _beside_differences(run, otherwise(), by_hand)
     unknown: set[str] = set()
     analyse_rule, analyse_oracle = (analysis(jaxpr, unknown) for jaxpr in jaxprs)
-    devices = device, jax.devices("cpu")[0]
     run_rule, run_oracle = (
-        _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), at)) for jaxpr, at in zip(jaxprs, devices)
+        _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), at))
+        for jaxpr, at in zip(jaxprs, (device, jax.devices("cpu")[0]))
     )
+    if wide and float_types(jaxprs[1]) <= {"float64"} and short(jaxprs[1], _ORACLE):
+        run_oracle = lambda inputs: list(map(np.asarray, evaluated(jaxprs[1], inputs)))
     return Pair(run_rule, run_oracle, analyse_rule, analyse_oracle, unknown, jaxprs)
 
 
@@ -101,22 +99,6 @@ def _beside_differences(rule: Callable, gradients: Callable, jaxpr: ClosedJaxpr)
         return values, [np.full(np.shape(y), np.inf) for y in values]
 
     return Pair(rule, lambda inputs: differences(inputs)[0], analyse_rule, differences, set(), (jaxpr,))
-
-
-def jitted(fn: Callable, entries: int, device: Any) -> Callable:
-    """`fn`, a program with so many entries in its arrays, compiled for `device`: on the CPU in a hurry, if that pays."""
-    hurry = device.platform == "cpu" and entries < _LONG
-    return jax.jit(fn, compiler_options=quick_options() if hurry else None)
-
-
-@functools.cache
-def quick_options() -> dict:
-    """Compiler options of the CPU that take the least time, as far as the installed JAX knows them."""
-    try:
-        jax.jit(lambda: 0.0, compiler_options=_QUICK | _OLD_EMITTERS).lower().compile()
-    except Exception:  # an unknown option is an error of the compiler's own kind
-        return _QUICK
-    return _QUICK | _OLD_EMITTERS
 
 
 def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:

@@ -15,7 +15,7 @@ from backproplab.bench.bench import is_greedy, ways
 from backproplab.bench.cost import lowered
 from backproplab.bench.size import at_size
 from backproplab.case import function_name
-from backproplab.harness.programs import quick_options
+from backproplab.harness.jitted import quick_options
 from backproplab.harness.promises import kept_bytes
 from backproplab.harness.strip import strip
 from backproplab.harness.view import view

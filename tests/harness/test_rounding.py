@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from random_programs import ONE, OPERATIONS, SCALES, TWO, Step, random_inputs, run
 
 from backproplab.harness.error_rules import executed, lifted
-from backproplab.harness.programs import quick_options
+from backproplab.harness.jitted import quick_options
 from backproplab.harness.rounding import bounded
 
 DTYPES = {"float32": np.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
