@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 
+from backproplab.harness import displaced
 from backproplab.harness.backward import author_frame, author_frames, statement_names
 from backproplab.harness.control import scan_sizes
+from backproplab.harness.displaced import CUMULATIVE
 from backproplab.harness.error_rules import is_float, is_inexact
 from backproplab.harness.rounding import body_of
 
@@ -25,7 +27,7 @@ _STRICTER = {"lt": "le", "le": "lt", "gt": "ge", "ge": "gt"}
 _SIGN = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _SLOPES = ("exp", "log", "tanh", "logistic", "sin", "cos", "sqrt", "rsqrt", "square", "integer_pow", "abs", "max", "min", "clamp",
            "log1p", "expm1", "erf", "cbrt")  # fmt: skip
-_CUMULATIVE = ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
+_DISPLACED = {_OFF: (-1, False), _OTHER: (1, False), 3.0: (-1, True), 4.0: (1, True)}  # by how much; the value as well
 # In which nothing is computed, or all of it.
 _MOVES = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims", "convert_element_type", "copy", "_broadcast_to", "closed_call",
           "checkpoint", "remat2")  # fmt: skip
@@ -150,8 +152,11 @@ def _of_values(eqn: Any, touched: list[bool], at: str, names: dict[Any, str]) ->
             if v.aval.ndim > 1 and v.aval.shape[-1] == v.aval.shape[-2] > 1:
                 words = f"{is_that}in which {_name(v, names)} is transposed before {here}"
                 yield switch(_OFF, words, "transposed", k)
-    elif name in (*_CUMULATIVE, "scan"):
+    elif name in (*CUMULATIVE, "scan"):
         yield switch(_OFF, f"{is_that}whose {here} runs the other way", "reversed")
+    for axis in displaced.axes(eqn):
+        settings = tuple((s, displaced.words(eqn, axis, by, here)) for s, (by, _) in _DISPLACED.items())
+        yield Switch((id(eqn), "displaced", axis), here, settings)
     k = _operand_with_slope(eqn)
     if (name in _SLOPES or _is_call(eqn)) and touched[k] and _alike(eqn.invars[k], eqn.outvars):
         yield switch(_OFF, f"takes the slope of {here} to be 1", "slope one")
@@ -251,9 +256,18 @@ def _turned(eqn: Any, given: list, y: Any, find: Callable) -> Any:
     name = eqn.primitive.name
     if (s := find("strict")) is not None:
         return jnp.where(s == _OFF, getattr(jax.lax, _STRICTER[name])(*given), y)
-    if name in _CUMULATIVE and (s := find("reversed")) is not None:
+    if name in CUMULATIVE and (s := find("reversed")) is not None:
         other = eqn.primitive.bind(*given, **eqn.params | {"reverse": not eqn.params["reverse"]})
-        return jnp.where(s == _OFF, other, y)
+        y = jnp.where(s == _OFF, other, y)
+    for axis in displaced.axes(eqn):
+        if (s := find("displaced", axis)) is not None:
+            for setting, (by, wholly) in _DISPLACED.items():
+                if (other := displaced.displaced(eqn, given, axis, by)) is not None:
+                    y = (
+                        jnp.where(s == setting, other, y)
+                        if wholly
+                        else _as_of(y, other, jnp.asarray(s == setting, float))
+                    )
     if name == "select_n" and find("always false") is not None:
         which, *cases = given
         always = _forced(jnp.asarray(which, jnp.int32), "always", find)
