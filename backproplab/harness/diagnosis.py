@@ -131,9 +131,15 @@ def _scaled_slices(got, right, sizes):
                 sign = "with the wrong sign" if np.allclose(common, -1, atol=_NUMBER) else f"scaled {by}"
                 sign = "zero" if np.allclose(common, 0, atol=_NUMBER) else sign
                 yield f"is {sign} at index {few} of axis {axis}"
-            else:
-                yield f"has each slice along axis {axis} scaled by a factor of its own: a per-row factor or cotangent is missing"
+            elif not _slices_alike(right, axis):
+                yield f"has each slice along axis {axis} scaled by a factor of its own: a per-row factor or cotangent is missing, or another one stands there"
             return
+
+
+def _slices_alike(right, axis) -> bool:
+    """Whether all slices are multiples of one, as an outer product's are: then any other outer product is scaled slices too."""
+    slices = np.moveaxis(right, axis, 0).reshape(right.shape[axis], -1)
+    return slices.shape[1] == 1 or np.linalg.matrix_rank(slices) <= 1
 
 
 def _missing_term(got, right):

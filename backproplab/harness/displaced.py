@@ -1,5 +1,6 @@
-"""An operation that reaches one place further than it does: an index, a start, a padding or a sum that is off by one."""
+"""An operation that reaches elsewhere: an index, a start, a padding or a sum that is off by one, or a place written once."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,23 @@ def displaced(eqn: Any, given: list, axis: int, by: int) -> Any:
         return bind(*[x + by if k == first else x for k, x in enumerate(given)])
     low, high = p["padding"][axis]
     return bind(*given, padding=_with(p["padding"], axis, (low - by, high + by)))
+
+
+def occurrence(eqn: Any, indices: Any, last: bool) -> Any:
+    """Of the entries that a gather takes: which take theirs for the last time, or for the first."""
+    shape, dims = eqn.outvars[0].aval.shape, eqn.params["dimension_numbers"]
+    order = jnp.arange(math.prod(shape), dtype=float).reshape(shape)
+    back = lax.ScatterDimensionNumbers(
+        update_window_dims=dims.offset_dims,
+        inserted_window_dims=dims.collapsed_slice_dims,
+        scatter_dims_to_operand_dims=dims.start_index_map,
+        operand_batching_dims=dims.operand_batching_dims,
+        scatter_indices_batching_dims=dims.start_indices_batching_dims,
+    )
+    none = jnp.full(eqn.invars[0].aval.shape, -1.0 if last else math.inf)
+    chosen = (lax.scatter_max if last else lax.scatter_min)(none, indices, order, back, mode=eqn.params["mode"])
+    taken = eqn.primitive.bind(chosen, indices, **eqn.primitive.get_bind_params(eqn.params | {"fill_value": -2.0}))
+    return taken == order
 
 
 def words(eqn: Any, axis: int, by: int, here: str) -> str:

@@ -85,6 +85,10 @@ def _moves(seed: int) -> Iterator[tuple[str, Move]]:
     random = lambda i, x: np.random.default_rng([seed, i, x.size])
     yield "moved a little", lambda i, x: x * (1 + 0.01 * random(i, x).normal(size=x.shape))
     yield "under random signs", lambda i, x: x * random(i, x).choice([-1.0, 1.0], x.shape)
+    yield (
+        "turned by random phases",
+        lambda i, x: x * np.exp(6j * random(i, x).random(x.shape)) if np.iscomplexobj(x) else x,
+    )
     yield "all positive", lambda i, x: np.abs(x)
     yield "all negative", lambda i, x: -np.abs(x)
     for factor in (10.0, 1e3, 1e-3, 1e-6):
@@ -112,6 +116,15 @@ def _infinite(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarray]]
                 m = np.array(x)
                 m.reshape(-1)[at] = value
                 yield words, i, m
+
+
+def with_other_rest(p: Point) -> Point | None:
+    """The point with its masks inverted and its whole numbers in reverse; None if it has none."""
+    invert, reverse = (
+        dict(_discrete_moves())[words] for words in ("every mask inverted", "the whole numbers in reverse")
+    )
+    changed = [reverse(invert(r)) for r in p.view.rest]
+    return p.moved(p.view.diff, changed) if any(c is not r for c, r in zip(changed, p.view.rest)) else None
 
 
 def _discrete_moves() -> Iterator[tuple[str, Callable[[Any], Any]]]:

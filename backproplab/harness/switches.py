@@ -17,12 +17,13 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from backproplab.harness import displaced
 from backproplab.harness.backward import author_frame, author_frames, statement_names
 from backproplab.harness.control import scan_sizes
-from backproplab.harness.displaced import CUMULATIVE
-from backproplab.harness.error_rules import is_float, is_inexact
+from backproplab.harness.displaced import CUMULATIVE, occurrence
+from backproplab.harness.error_rules import is_complex, is_float, is_inexact
 from backproplab.harness.rounding import body_of
 
 _OFF = 0.0
 _OTHER = 2.0  # the second of two things that a switch may do
+_CHANGES = {"transposed": lambda x: jnp.swapaxes(x, -1, -2), "conjugated": jnp.conj}
 _STRICTER = {"lt": "le", "le": "lt", "gt": "ge", "ge": "gt"}
 _SIGN = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _SLOPES = ("exp", "log", "tanh", "logistic", "sin", "cos", "sqrt", "rsqrt", "square", "integer_pow", "abs", "max", "min", "clamp",
@@ -104,10 +105,31 @@ def _inside(eqn: Any, moving: set[Var], names: dict[Any, str], at: str) -> Itera
         names |= {v: names[u] for v, u in pairs if isinstance(u, Var) and u in names}
         moving |= {v for v, u in pairs if isinstance(u, Var) and u in moving}
         if eqn.primitive.name == "scan":  # what is carried moves as soon as anything does
-            consts, carry = scan_sizes(eqn.params)
             if any(v in moving for v in inner.invars):
-                moving |= {v for v in inner.invars[consts : consts + carry] if is_inexact(v.aval)}
+                moving |= {v for v in _carried(eqn) if is_inexact(v.aval)}
+            yield from _of_carried(eqn, names)
         yield from _switches(inner, moving, names, at if "name" in eqn.params and not _is_users(eqn, inner) else "")
+
+
+def _carried(scan: Any) -> list[Var]:
+    """What a step of a loop is handed from the one before."""
+    consts, carry = scan_sizes(scan.params)
+    return scan.params["jaxpr"].jaxpr.invars[consts : consts + carry]
+
+
+def _of_carried(scan: Any, names: dict[Any, str]) -> Iterator[Switch]:
+    """Slopes at what is carried after a step in place of what it was before."""
+    carried = [v for v in _carried(scan) if is_inexact(v.aval)]
+    if carried:
+        here = f"`scan`{_at(scan, '')}"
+        words = f"takes, for the slopes of a step of {here}, what is carried as it is after the step, not before"
+        yield Switch((id(scan), "after", 0), here, ((_OFF, words),))
+    for eqn in scan.params["jaxpr"].jaxpr.eqns:
+        here = f"`{_operation(eqn)}`{_at(eqn, '')}"
+        for k, v in enumerate(eqn.invars):
+            if isinstance(v, Var) and v in carried and _operation(eqn) not in (*_MOVES, "add", "sub"):
+                words = f"takes, for the slope of {here}, {_name(v, names)} as it is after the step, not before"
+                yield Switch((id(eqn), "after", k), here, ((_OFF, words),))
 
 
 def _is_users(eqn: Any, body: Jaxpr) -> bool:
@@ -147,11 +169,24 @@ def _of_values(eqn: Any, touched: list[bool], at: str, names: dict[Any, str]) ->
             if touched[1 - k] and not (name in ("div", "sub") and k == 0):
                 words = f"{is_that}without {without} {_name(eqn.invars[k], names)} in {here}"
                 yield switch(_OFF, words, "without", k)
-    elif name == "dot_general":
+    elif name == "gather" and touched[0]:
+        for setting, which in ((_OFF, "last"), (_OTHER, "first")):
+            words = f"holds, where an index of {here} is there several times, the {which} contribution alone: they overwrite each other where they should add up"
+            yield switch(setting, words, f"{which} alone")
+    if name in ("mul", "dot_general"):
+        for k, v in enumerate(eqn.invars[:2]):
+            if touched[1 - k] and is_complex(v.aval):
+                words = f"{is_that}in which {_name(v, names)} is conjugated before {here}"
+                yield Switch(
+                    (id(eqn), "conjugated", k), here, ((_OFF, words), (_OTHER, f"{words}, as far as the slope goes"))
+                )
+    if name == "dot_general":
         for k, v in enumerate(eqn.invars[:2]):
             if v.aval.ndim > 1 and v.aval.shape[-1] == v.aval.shape[-2] > 1:
                 words = f"{is_that}in which {_name(v, names)} is transposed before {here}"
-                yield switch(_OFF, words, "transposed", k)
+                yield Switch(
+                    (id(eqn), "transposed", k), here, ((_OFF, words), (_OTHER, f"{words}, as far as the slope goes"))
+                )
     elif name in (*CUMULATIVE, "scan"):
         yield switch(_OFF, f"{is_that}whose {here} runs the other way", "reversed")
     for axis in displaced.axes(eqn):
@@ -196,8 +231,8 @@ def _at(eqn: Any, called: str) -> str:
     return f" ({frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line})" if frame else called
 
 
-def _run(jaxpr: Jaxpr, consts: Sequence, inputs: Sequence, switches: dict[tuple, Any]) -> list:
-    """The program's outputs; `switches`: their settings by their keys."""
+def _run(jaxpr: Jaxpr, consts: Sequence, inputs: Sequence, switches: dict[tuple, Any], after: Any = None) -> list:
+    """The program's outputs; `switches`: their settings by their keys; `after`: what a step makes of what is carried."""
     env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
     read = lambda v: v.val if isinstance(v, Literal) else env[v]
     for eqn in jaxpr.eqns:
@@ -205,6 +240,11 @@ def _run(jaxpr: Jaxpr, consts: Sequence, inputs: Sequence, switches: dict[tuple,
         given = [_switched(eqn, k, read(v), find) for k, v in enumerate(eqn.invars)]
         made = _made(eqn, given, switches)
         made = [made] if not isinstance(made, (list, tuple)) else list(made)
+        for k, v in enumerate(eqn.invars) if after else ():
+            if (s := find("after", k)) is not None:
+                others = _made(eqn, [*given[:k], _moved_to(given[k], after[v]), *given[k + 1 :]], switches)
+                others = [others] if not isinstance(others, (list, tuple)) else others
+                made = [_as_of(y, other, jnp.asarray(s == _OFF, float)) for y, other in zip(made, others)]
         made = [_turned(eqn, given, y, find) for y in made]
         if (s := find("out")) is not None:
             made = [thinned(y, s) if is_inexact(v.aval) else y for y, v in zip(made, eqn.outvars)]
@@ -220,8 +260,6 @@ def _switched(eqn: Any, k: int, x: Any, find: Callable) -> Any:
         x = thinned(x, s)
     if (s := find("without", k)) is not None:
         x = jnp.where(s == _OFF, jnp.asarray(eqn.primitive.name in ("mul", "div"), jnp.result_type(x)), x)
-    if (s := find("transposed", k)) is not None:
-        x = jnp.where(s == _OFF, jnp.swapaxes(x, -1, -2), x)
     return x
 
 
@@ -229,8 +267,8 @@ def _made(eqn: Any, given: list, switches: dict[tuple, Any]) -> Any:
     """What an operation makes, switches within it included."""
     if not _bodies(eqn):
         return eqn.primitive.bind(*given, **eqn.primitive.get_bind_params(eqn.params))
-    inside = lambda body, inputs: _run(
-        body.jaxpr if isinstance(body, ClosedJaxpr) else body, getattr(body, "consts", ()), inputs, switches
+    inside = lambda body, inputs, after=None: _run(
+        body.jaxpr if isinstance(body, ClosedJaxpr) else body, getattr(body, "consts", ()), inputs, switches, after
     )
     if eqn.primitive.name == "cond":
         branches = [lambda *operands, body=body: inside(body, operands) for body in eqn.params["branches"]]
@@ -243,7 +281,12 @@ def _made(eqn: Any, given: list, switches: dict[tuple, Any]) -> Any:
     flipped = lambda xs: xs if s is None else [jnp.where(s == _OFF, jnp.flip(x, 0), x) for x in xs]
 
     def step(held, xs):
-        made = inside(eqn.params["jaxpr"], [*given[:consts], *held, *xs])
+        body, of_step = eqn.params["jaxpr"], lambda held: [*given[:consts], *held, *xs]
+        after = inside(body, of_step(held))[:carry]
+        made = inside(body, of_step(held), dict(zip(_carried(eqn), after)))
+        if (s := switches.get((id(eqn), "after", 0))) is not None:
+            others = inside(body, of_step([_moved_to(h, a) for h, a in zip(held, after)]))
+            made = [_as_of(y, other, jnp.asarray(s == _OFF, float)) for y, other in zip(made, others)]
         return made[:carry], made[carry:]
 
     options = {name: eqn.params[name] for name in ("length", "reverse")}
@@ -259,15 +302,23 @@ def _turned(eqn: Any, given: list, y: Any, find: Callable) -> Any:
     if name in CUMULATIVE and (s := find("reversed")) is not None:
         other = eqn.primitive.bind(*given, **eqn.params | {"reverse": not eqn.params["reverse"]})
         y = jnp.where(s == _OFF, other, y)
+    for kind, change in _CHANGES.items():
+        for k in range(len(given)):
+            if (s := find(kind, k)) is not None:
+                other = eqn.primitive.bind(
+                    *given[:k], change(given[k]), *given[k + 1 :], **eqn.primitive.get_bind_params(eqn.params)
+                )
+                y = _as_of(jnp.where(s == _OFF, other, y), other, jnp.asarray(s == _OTHER, float))
+    if name == "gather":
+        for which in ("last", "first"):
+            if (s := find(f"{which} alone")) is not None:
+                y = thinned(y, jnp.where(s == 1, 1.0, occurrence(eqn, given[1], which == "last")))
     for axis in displaced.axes(eqn):
         if (s := find("displaced", axis)) is not None:
             for setting, (by, wholly) in _DISPLACED.items():
                 if (other := displaced.displaced(eqn, given, axis, by)) is not None:
-                    y = (
-                        jnp.where(s == setting, other, y)
-                        if wholly
-                        else _as_of(y, other, jnp.asarray(s == setting, float))
-                    )
+                    on = jnp.asarray(s == setting, float)
+                    y = jnp.where(on == 1, other, y) if wholly else _as_of(y, other, on)
     if name == "select_n" and find("always false") is not None:
         which, *cases = given
         always = _forced(jnp.asarray(which, jnp.int32), "always", find)
@@ -275,6 +326,11 @@ def _turned(eqn: Any, given: list, y: Any, find: Callable) -> Any:
     if (s := find("slope one")) is not None:
         return _as_of(y, given[_operand_with_slope(eqn)], jnp.asarray(s == _OFF, float))
     return y
+
+
+def _moved_to(x: Any, other: Any) -> Any:
+    """The value of `other` with the derivative of `x`."""
+    return x + jax.lax.stop_gradient(other - x) if is_inexact(x) else other
 
 
 def _forced(index: Any, kind: str, find: Callable) -> Any:
