@@ -123,6 +123,43 @@ def test_conjugates_and_exchanged_paths():
     )
 
 
+def test_what_is_overwritten_carried_or_conjugated():
+    """Repeated indices, a loop's state one step late as a whole or in one product, and a matrix that lacks its conjugate."""
+    told = lambda fn, other, *args, leaf=0: other_function(at(rule_of(fn, other), *args), leaf, 0)
+    places = np.array([0, 2, 2, 1])
+
+    def once(x, b):
+        kept = jnp.array([1.0, 0.0, 1.0, 1.0])[:, None]  # the second of two equal places comes last
+        taken = jnp.sin(x)[places]
+        return (kept * taken + jax.lax.stop_gradient((1 - kept) * taken)) * b
+
+    words = told(lambda x, b: jnp.sin(x)[places] * b, once, X, W)
+    assert "several times, the last contribution alone" in words
+
+    def run(x, w, late=lambda before, after: before, late_product=lambda before, after: before):
+        def step(h, row):
+            value = jnp.tanh(row + h @ w)
+            at = late(h, value)
+            made = jnp.tanh(row + at @ w + (late_product(h, value) - h) @ (w - jax.lax.stop_gradient(w)))
+            made = made + jax.lax.stop_gradient(value - made)
+            return made, made
+
+        return jax.lax.scan(step, jnp.zeros(4), x)[1]
+
+    moved = lambda before, after: before + jax.lax.stop_gradient(after - before)
+    plain = lambda x, w: jax.lax.scan(lambda h, row: (jnp.tanh(row + h @ w),) * 2, jnp.zeros(4), x)[1]
+    words = told(plain, lambda x, w: run(x, w, late=moved), X, W, leaf=1)
+    assert "for the slopes of a step of `scan` (test_counterfactual.py:" in words and "after the step" in words
+    words = told(plain, lambda x, w: run(x, w, late_product=moved), X, W, leaf=1)
+    assert "for the slope of `dot_general` (test_counterfactual.py:" in words and "after the step" in words
+
+    z, a = X + 1j * X[::-1], W + 1j * W.T
+    half = lambda x, b: b @ jnp.sin(x)
+    other = lambda x, b: jnp.conj(b) @ jnp.sin(x)
+    same_value = lambda x, b: other(x, b) - jax.lax.stop_gradient(other(x, b) - half(x, b))
+    assert "`b` is conjugated before `dot_general`" in told(half, same_value, z[:4], a)
+
+
 def test_what_holds_at_one_point_alone_is_not_said():
     """At equal rows a mean over the rows is a row: the other point tells them apart. Nor is anything said of noise."""
     equal = np.tile(X[:1], (6, 1))

@@ -74,6 +74,14 @@ def test_sentences(sentence):
     assert sentence in words(SENTENCES[sentence])
 
 
+def test_outer_products_are_not_scaled_slices():
+    """Any two of them are, which says nothing: neither do two columns."""
+    one, other = (np.outer(random.normal(size=4), [1.0, -2.0, 0.5]) for _ in range(2))
+    for got, right in ((one, other), (one[:, :1], other[:, :1])):
+        sentence = diagnose("w", got, right, np.ones(right.shape, bool), {}, {}, (), {})
+        assert sentence.startswith("the gradient of w is wrong in"), sentence
+
+
 def test_worst_entry():
     """Every sentence ends with the entry that is furthest off and what is right there."""
     assert words(changed((1, 2), 100.0)).endswith(f"worst at [1, 2]: 100, right is {RIGHT[1, 2]:.6g}")

@@ -42,6 +42,29 @@ def test_values_are_there_to_be_looked_at():
     assert seen == [True, True]  # at two points
 
 
+def test_other_masks_and_whole_numbers():
+    """A plan that is made once for each shape, where the lengths are others the next time; lengths that are refused there."""
+    plans = {}
+
+    def masked(x, lengths):
+        return jnp.where(jnp.arange(4) < lengths[:, None], x, 0)
+
+    def rule(keeps):
+        def bwd(r, dy):
+            x, lengths = r
+            mask = jnp.arange(4) < lengths[:, None]
+            traced = isinstance(lengths, jax.core.Tracer)
+            if not traced and not keeps and lengths[0] > lengths[1]:
+                raise ValueError("lengths must ascend")
+            return jnp.where(plans.setdefault(x.shape, mask) if keeps and not traced else mask, dy, 0), None
+
+        return by_hand(masked, bwd)
+
+    args = np.random.default_rng(0).normal(size=(2, 4)), np.array([1, 3])
+    assert [check.status for check in eager(at(rule(True), *args), 0)] == ["fail"]
+    assert [check.status for check in eager(at(rule(False), *args), 0)] == ["pass"]
+
+
 def test_numpy_runs_what_it_can(monkeypatch):
     """Nothing is compiled for operations that numpy has, whole numbers and comparisons among them."""
     ran = []

@@ -28,6 +28,14 @@ def test_signs_zeros_ties_scales_and_infinities():
     assert any(np.isneginf(x).sum() == 1 for x in points) and any(np.isposinf(x).sum() == 1 for x in points)
 
 
+def test_complex_numbers_get_phases():
+    """Numbers that are real by chance hide a conjugate that is missing."""
+    _, found = around(lambda z: z * z, np.arange(1.0, 4.0) + 0j)
+    (turned,) = (n.diff[0] for n in found if "phases" in n.words)
+    assert np.all(turned.imag != 0)
+    np.testing.assert_allclose(np.abs(turned), np.arange(1.0, 4.0), rtol=1e-14)
+
+
 def test_an_interval_is_kept():
     """Probabilities stay probabilities."""
     _, found = around(lambda p: p * (1 - p), uniform(0.1, 0.9, 6), domain={0: (0.0, 1.0)})
