@@ -34,6 +34,7 @@ FORMULA_RESOLVES = 1e-6
 _APPROXIMATED = 2.0**-20  # of an entry
 ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
+_NOT_BY_CHANCE = 1e3  # times the measured noise
 _UNEVEN = 0.75  # a cotangent at a kink: exact in every dtype, and not its own square
 _MANY = 5_000  # numbers; of more, slopes are asked for in one direction after the other
 _CONVOLUTIONS = ("conv_general_dilated",)
@@ -142,7 +143,15 @@ def judged_leaf(
             return _failed(name, label, p, leaf, d, cotangents, seed)
         if d.wrong.any():
             return _failed(name, label, p, leaf, d, cotangents, seed)
-    if any(found[leaf].undefined.any() for _, found in results):
+    undefined = [(cotangents, found[leaf]) for cotangents, found in results if found[leaf].undefined.any()]
+    if undefined:
+        if exactly and leaf >= len(p.outputs):
+            words = differences_refute(p, undefined[0][0], leaf - len(p.outputs), undefined[0][1], seed)
+            if words:
+                cause = f"the gradient of {label} is wrong, though autodiff has no number here: {words}"
+                return Check(
+                    name, "fail", label, cause=cause, where=line_of_gradient(p.case.fn, p.args, label), estimated=True
+                )
         cause = f"{label} is not finite here, by autodiff either: the point lies outside the domain"
         return Check(name, "inconclusive", label, cause=cause)
     differences = [found[leaf] for _, found in results]
@@ -208,11 +217,13 @@ def _blind(name, label: str, p: Point, resolves: float) -> Check:
 def _beyond(name, label, p, leaf, d, cotangents, estimated, formula, seed) -> Check:
     """A difference that the computed bound was too wide to judge, but a finer or a measured one does not explain."""
     sure = not estimated or (p.pair.unknown and p.wide) or p.pair.numerical
+    i = d.worst
+    if leaf < len(p.outputs):  # a function and itself, run twice: by far more than noise is not by chance
+        sure = sure or float(d.error[i]) > max(_NOT_BY_CHANCE * float(d.bound[i]), FORMULA_RESOLVES * d.scale)
     if sure or (
         formula and leaf >= len(p.outputs) and differences_refute(p, cotangents, leaf - len(p.outputs), d, seed)
     ):
         return replace(_failed(name, label, p, leaf, d, cotangents, seed), estimated=estimated)
-    i = d.worst
     reason = "no error rule for " + ", ".join(sorted(p.pair.unknown)) if p.pair.unknown else "rounding could explain it"
     cause = f"{label} is {d.got[i]:.6g} at {list(i)} and should be {d.exact[i]:.6g}: more than the measured noise, but {reason}"
     return Check(name, "inconclusive", label, float(d.error[i]), float(d.bound[i]), cause=cause, estimated=True)

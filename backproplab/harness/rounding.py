@@ -107,9 +107,9 @@ def _read_once(jaxpr: Jaxpr) -> tuple[_Step, ...]:
 
 
 def _rule_and_reads(eqn: Any, made_by: dict) -> tuple[Callable, tuple]:
-    """What computes an equation's bounds, and from which variables: its own, and for some comparisons others besides."""
-    compared = error_rules.own_extreme(eqn, made_by)
-    return compared or (error_rules.rule_for(eqn) or error_rules.unbounded, tuple(eqn.invars))
+    """What computes an equation's bounds, and from which variables: its own, and for some others besides."""
+    of_several = error_rules.own_extreme(eqn, made_by) or error_rules.added_to_scattered(eqn, made_by)
+    return of_several or (error_rules.rule_for(eqn) or error_rules.unbounded, tuple(eqn.invars))
 
 
 @functools.lru_cache(maxsize=4096)
