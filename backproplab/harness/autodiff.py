@@ -135,17 +135,13 @@ def judged_leaf(
     """
     for cotangents, found in results:
         d = found[leaf]
-        if (
-            np.isnan(d.got).any()
-            and leaf >= len(p.outputs)
-            and all(np.isfinite(v.exact).all() for v in found[: len(p.outputs)])
-        ):
+        if np.isnan(d.got).any() and leaf >= len(p.outputs) and _defined(found, p):
             return _failed(name, label, p, leaf, d, cotangents, seed)
         if d.wrong.any():
             return _failed(name, label, p, leaf, d, cotangents, seed)
     undefined = [(cotangents, found[leaf]) for cotangents, found in results if found[leaf].undefined.any()]
     if undefined:
-        if exactly and leaf >= len(p.outputs):
+        if exactly and leaf >= len(p.outputs) and _defined(results[0][1], p):
             words = differences_refute(p, undefined[0][0], leaf - len(p.outputs), undefined[0][1], seed)
             if words:
                 cause = f"the gradient of {label} is wrong, though autodiff has no number here: {words}"
@@ -175,6 +171,11 @@ def judged_leaf(
     i = worst.worst
     numbers = (float(worst.error[i]), float(worst.bound[i])) if worst.got.size else (0.0, 0.0)
     return Check(name, "pass", label, *numbers, resolves=worst.resolves, estimated=estimated)
+
+
+def _defined(found: list[Difference], p: Point) -> bool:
+    """Whether the function's value is finite throughout."""
+    return all(np.isfinite(value.exact).all() for value in found[: len(p.outputs)])
 
 
 def _agreeing(differences: list[Difference], formula: bool, p: Point) -> list[Difference] | None:

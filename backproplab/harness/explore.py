@@ -14,7 +14,7 @@ from backproplab.harness.compare import Difference, in_double
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.inside import judged
 from backproplab.harness.neighbours import Neighbour, neighbours
-from backproplab.harness.numerical import contradiction
+from backproplab.harness.numerical import bend, contradiction
 from backproplab.harness.point import Point, point
 from backproplab.harness.remedy import remedies
 from backproplab.harness.shapes import resized
@@ -62,13 +62,17 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
             notes += remedies(at, failed.argument, seed)
             yield failed
             return
-        asked = n.zeros and differences_apply and (doubt is not None or not _finite(at, seed))
+        finite = _finite(at, seed)
+        if n.zeros and not finite and doubt is None and (words := bend(at, seed)):
+            cause = f"{n.words}: the gradient is not finite, by autodiff neither, at a kink where {words}"
+            yield Check("other points", "fail", _only_argument(at), cause=cause, estimated=True)
+            return
+        asked = n.zeros and differences_apply and (doubt is not None or not finite)
         if asked and (words := contradiction(at, seed)) and not unsettled(p, at):
             seam = "and so has autodiff of the function, which has a seam there but no kink"
             smooth = "where autodiff has no number either, but the function is smooth"
             cause = f"{n.words}: {words}, {smooth if doubt is None else seam}"
-            only = at.view.labels[0] if len(at.view.labels) == 1 else None
-            yield Check("other points", "fail", only, cause=cause, estimated=True)
+            yield Check("other points", "fail", _only_argument(at), cause=cause, estimated=True)
             return
     yield Check("other points", "pass")
 
@@ -114,6 +118,10 @@ def other_shapes(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
             yield failed
             return
     yield Check("other shapes", "pass")
+
+
+def _only_argument(p: Point) -> str | None:
+    return p.view.labels[0] if len(p.view.labels) == 1 else None
 
 
 def _size(args: tuple) -> int:

@@ -93,6 +93,7 @@ def _moves(seed: int) -> Iterator[tuple[str, Move]]:
     yield "all negative", lambda i, x: -np.abs(x)
     for factor in (10.0, 1e3, 1e-3, 1e-6):
         yield f"times {factor:g}", lambda i, x, factor=factor: factor * x
+    yield "over many sizes", lambda i, x: x * 10.0 ** (-4 * random(i, x).random(x.shape))
     yield "zero in places", lambda i, x: np.where(random(i, x).random(x.shape) < 0.4, 0.0, x)
     yield "all zero", lambda i, x: np.zeros_like(x)
     yield "rounded to whole numbers", lambda i, x: np.round(2 * x)

@@ -102,6 +102,19 @@ def contradiction(p: Point, seed: int) -> str | None:
     return f"along a random direction the rule's slope is {ours:.6g}, finite differences have {s.value:.6g}"
 
 
+def bend(p: Point, seed: int) -> str | None:
+    """In words, the slopes on either side in a random direction, if the function has them; None if it jumps or is steep there."""
+    if p.case.by_design or not _real(p):
+        return None
+    line = _line(p, p.cotangents("random", seed))
+    v, _ = _direction(p, np.random.default_rng([seed, 7]))
+    here = line(v, 0.0).value
+    near, nearer = ([(line(v, t).value - here) / t for t in (-step, step)] for step in (_NEAR, _NEAR / 16))
+    if not np.isfinite([*near, *nearer]).all() or not np.allclose(near, nearer, rtol=1e-3, atol=0):
+        return None
+    return f"in a random direction any slope from {min(near):.6g} to {max(near):.6g} would do"
+
+
 def _formula(p: Point, cotangents: list[np.ndarray]) -> list[np.ndarray]:
     """The rule's gradients in float64 throughout: its arithmetic in fewer digits is checked apart."""
     return [d.got for d in p.formulas(cotangents)[len(p.outputs) :]]

@@ -34,6 +34,8 @@ def resized(case: Case, args: tuple, seed: int) -> Iterator[tuple[str, tuple]]:
         yield words, with_sizes(args, static, change, seed)
     first = next((i for i, arg in enumerate(args) if i not in static and is_inexact(arg)), None)
     if first is not None:
+        # axes of size 1 fit anything: a rule that takes no further axis would not notice
+        args = with_sizes(args, static, {1: next(n for n in _ODD if n not in sizes)}, seed)
         batch = np.stack([args[first], np.asarray(args[first])[..., ::-1] if np.ndim(args[first]) else args[first]])
         yield "with a leading batch axis of 2", (*args[:first], batch, *args[first + 1 :])
 
