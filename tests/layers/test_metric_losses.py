@@ -11,6 +11,7 @@ import pytest
 from compiled import compiled
 
 from backproplab.layers.metric_losses import (
+    angular_distance,
     cdist,
     clip_loss,
     contrastive_loss,
@@ -85,6 +86,39 @@ def test_distance_of_directions_that_are_close():
     distance = compiled(cosine_distance)
     assert abs(float(distance(a, b)[0]) / exact - 1) < 2.0**-9  # of the units' roundings, relative to the angle
     assert distance(_A, 3 * _A).max() < 4 * _ROUNDOFF
+
+
+def test_angles_at_both_ends():
+    """The arc cosine of a float32 cosine is 0 up to 2^-12; atan2 is right to a rounding of 1, relative to the angle.
+
+    And the slopes: turned away from b, a step of |a| dt per dt. The exact angle is that of the float32 numbers.
+    """
+    angles = np.float32(2.0) ** -np.arange(1, 21, 2, dtype=np.float32)
+    across = np.stack([np.ones_like(angles), angles], -1)
+    exact = np.arctan(angles.astype(np.float64)) / np.pi
+    a = np.array([[4.0, 0.0]], np.float32)
+    for sign, want in ((1, exact), (-1, 1 - exact)):
+        value, (da, db) = _value_and_gradients(angular_distance, np.repeat(a, len(angles), 0), sign * across)
+        np.testing.assert_allclose(value, want, rtol=4 * _ROUNDOFF)
+        length = np.hypot(*across.T.astype(np.float64))
+        # the second entry of b's unit, rounded, is all of e: a few of its roundings
+        np.testing.assert_allclose(da, np.outer(np.full(len(angles), -sign / (4 * np.pi)), [0, 1]), atol=4 * _ROUNDOFF)
+        turned = sign * np.stack([-across[:, 1], across[:, 0]], -1) / (np.pi * length**2)[:, None]
+        np.testing.assert_allclose(db, sign * turned, rtol=0, atol=4 * _ROUNDOFF)
+
+
+def test_angles_against_numpy():
+    """Ordinary vectors in float64, and what no direction is right for: multiples, opposites, and zero vectors."""
+    a, b = _A.astype(np.float64), _B.astype(np.float64)
+    cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    np.testing.assert_allclose(compiled(angular_distance)(_A, _B), np.arccos(cosine) / np.pi, rtol=8 * _ROUNDOFF)
+    whole = np.array([[1.0, 3.0, 7.0], [2.0, 0.0, -5.0]], np.float32)
+    for factor, distance in ((1, 0), (3, 0), (1e25, 0), (-1, 1), (-5, 1), (0, 0.5)):
+        value, gradients = _value_and_gradients(angular_distance, whole, np.float32(factor) * whole)
+        assert not np.any(gradients)
+        np.testing.assert_allclose(value, [distance] * 2, rtol=0, atol=2 * _ROUNDOFF)
+    with pytest.raises(ValueError, match="their lengths must be equal"):
+        angular_distance(_A, np.ones((4, 1), np.float32))
 
 
 def test_identical_points_have_distance_0_and_no_gradient():

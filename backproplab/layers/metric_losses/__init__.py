@@ -1,5 +1,7 @@
 """Losses on similarity, distance and alignment. Catalogue #73 to #76, #108."""
 
+from backproplab.layers.metric_losses.angular_distance import CASES as angular_distance_cases
+from backproplab.layers.metric_losses.angular_distance import angular_distance as angular_distance
 from backproplab.layers.metric_losses.clip_loss import CASES as clip_loss_cases
 from backproplab.layers.metric_losses.clip_loss import clip_loss as clip_loss
 from backproplab.layers.metric_losses.contrastive_loss import CASES as contrastive_loss_cases
@@ -22,6 +24,7 @@ from backproplab.layers.metric_losses.triplet_margin_loss import CASES as triple
 from backproplab.layers.metric_losses.triplet_margin_loss import triplet_margin_loss as triplet_margin_loss
 
 CASES = (
+    *angular_distance_cases,
     *clip_loss_cases,
     *contrastive_loss_cases,
     *cosine_similarity_cases,

@@ -32,14 +32,19 @@ def cosine_similarity(predictions, targets, epsilon=0.0, axis=-1, where=None):
 
 def _units(predictions, targets, epsilon, axis, where):
     """a / |a| and b / |b|, 1 / |a| and 1 / |b|, in float32 or wider, and where |a| and |b| count as they are."""
+    same_lengths(predictions, targets, axis, where)
+    a, a_inverse, a_free = _unit(predictions, epsilon, axis, where)
+    b, b_inverse, b_free = _unit(targets, epsilon, axis, where)
+    return a, b, a_inverse, b_inverse, a_free, b_free
+
+
+def same_lengths(predictions, targets, axis, where=None):
+    """Raises ValueError unless the vectors along `axis` are of one length."""
     if _vectors(predictions, axis, where) != _vectors(targets, axis, where):
         raise ValueError(
             f"cosine of vectors along axis {axis} of shapes {jnp.shape(predictions)} and {jnp.shape(targets)}: their "
             "lengths must be equal, and for arrays of different ranks the axis negative"
         )
-    a, a_inverse, a_free = _unit(predictions, epsilon, axis, where)
-    b, b_inverse, b_free = _unit(targets, epsilon, axis, where)
-    return a, b, a_inverse, b_inverse, a_free, b_free
 
 
 def _vectors(a, axis, where):
