@@ -19,7 +19,9 @@ from backproplab.layers.metric_losses import (
     cosine_similarity,
     ctc_loss,
     info_nce,
+    lifted_structure_loss,
     pairwise_distance,
+    semi_hard_triplet_loss,
     siglip_loss,
     supervised_contrastive,
     triplet_margin_loss,
@@ -157,6 +159,60 @@ def test_triplets_without_an_active_one():
     np.testing.assert_allclose(loss, np.abs(_A - _B).sum(-1) - np.abs(_A - _C).sum(-1) + 50, rtol=8 * _ROUNDOFF)
     with pytest.raises(ValueError, match="one shape"):
         triplet_margin_loss(_A, _B, _C[:1])
+
+
+_LABELS = np.array([0, 1, 0, 1, 1])
+
+
+def _mined(x, labels, margin):
+    """The definitions of both losses of mined pairs, pair by pair in float64."""
+    d = np.linalg.norm(x[:, None] - x[None], axis=-1)
+    rows = range(len(x))
+    pairs = [(a, p) for a in rows for p in rows if a != p and labels[a] == labels[p]]
+    negatives = [[k for k in rows if labels[k] != labels[a]] for a in rows]
+    semi_hard = lifted = 0.0
+    for a, p in pairs:
+        beyond = [d[a, k] for k in negatives[a] if d[a, k] > d[a, p]]
+        negative = min(beyond) if beyond else max(d[a, k] for k in negatives[a])
+        semi_hard += max(0, d[a, p] - negative + margin)
+        both = [margin - d[i, k] for i in (a, p) for k in negatives[i]]
+        lifted += max(0, d[a, p] + np.log(np.sum(np.exp(both)))) ** 2 / 2
+    return semi_hard / len(pairs), lifted / len(pairs)
+
+
+def test_losses_of_mined_pairs_against_their_definitions():
+    """Both margins, one of which leaves some triplets inactive; a batch of batches is each of them."""
+    x = np.stack([_A, _B, _C])
+    for margin in (0.25, 2.0):
+        want = np.array([_mined(a.astype(np.float64), _LABELS, margin) for a in x])
+        for i, fn in enumerate((semi_hard_triplet_loss, lifted_structure_loss)):
+            got = compiled(lambda x, fn=fn: fn(x, np.tile(_LABELS, (3, 1)), margin))(x)
+            # a few roundings each in a distance of four terms, the exponential, the logarithm and the square
+            np.testing.assert_allclose(got, want[:, i], rtol=32 * _ROUNDOFF)
+
+
+@pytest.mark.parametrize("fn", [semi_hard_triplet_loss, lifted_structure_loss], ids=lambda fn: fn.__name__)
+def test_batches_without_pairs_or_negatives(fn):
+    """pytorch-metric-learning #107: 0 and no gradient, not NaN; among them a batch of one and one of identical points."""
+    for x, labels in (
+        (_A, np.arange(5)),
+        (_A, np.zeros(5, int)),
+        (_A[:1], np.zeros(1, int)),
+        (_A[:0], np.zeros(0, int)),
+    ):
+        value, (gradient,) = _value_and_gradients(lambda x, labels=labels: fn(x, labels), x)
+        assert value == 0 and not np.any(gradient)
+    _, (gradient,) = _value_and_gradients(lambda x: fn(x, _LABELS), np.ones_like(_A))
+    assert not np.any(gradient)
+    with pytest.raises(ValueError, match=f"{fn.__name__} takes embeddings"):
+        fn(_A, _LABELS[:4])
+
+
+def test_all_triplets_are_not_written_down():
+    """Of n^3 candidates only what is added up or compared along an axis is made, and nothing of n^2 is kept."""
+    x, labels = np.zeros((128, 4), np.float32), np.arange(128) % 4
+    program = jax.jit(jax.grad(lambda x: semi_hard_triplet_loss(x, labels))).lower(x).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 128**3
 
 
 def test_contrastive_pairs_that_coincide():

@@ -13,9 +13,13 @@ from backproplab.layers.metric_losses.ctc_loss import CASES as ctc_loss_cases
 from backproplab.layers.metric_losses.ctc_loss import ctc_loss as ctc_loss
 from backproplab.layers.metric_losses.info_nce import CASES as info_nce_cases
 from backproplab.layers.metric_losses.info_nce import info_nce as info_nce
+from backproplab.layers.metric_losses.lifted_structure_loss import CASES as lifted_structure_loss_cases
+from backproplab.layers.metric_losses.lifted_structure_loss import lifted_structure_loss as lifted_structure_loss
 from backproplab.layers.metric_losses.pairwise_distance import CASES as pairwise_distance_cases
 from backproplab.layers.metric_losses.pairwise_distance import cdist as cdist
 from backproplab.layers.metric_losses.pairwise_distance import pairwise_distance as pairwise_distance
+from backproplab.layers.metric_losses.semi_hard_triplet_loss import CASES as semi_hard_triplet_loss_cases
+from backproplab.layers.metric_losses.semi_hard_triplet_loss import semi_hard_triplet_loss as semi_hard_triplet_loss
 from backproplab.layers.metric_losses.siglip_loss import CASES as siglip_loss_cases
 from backproplab.layers.metric_losses.siglip_loss import siglip_loss as siglip_loss
 from backproplab.layers.metric_losses.supervised_contrastive import CASES as supervised_contrastive_cases
@@ -30,7 +34,9 @@ CASES = (
     *cosine_similarity_cases,
     *ctc_loss_cases,
     *info_nce_cases,
+    *lifted_structure_loss_cases,
     *pairwise_distance_cases,
+    *semi_hard_triplet_loss_cases,
     *siglip_loss_cases,
     *supervised_contrastive_cases,
     *triplet_margin_loss_cases,
