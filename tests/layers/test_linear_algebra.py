@@ -13,6 +13,7 @@ from backproplab.layers.linear_algebra import (
     cholesky,
     det,
     eigh,
+    householder_product,
     inv,
     logdet,
     lstsq,
@@ -198,6 +199,35 @@ def test_pinv_of_an_infinity_comes_to_an_end(rtol):
     np.testing.assert_allclose(y[1], np.diag([1, 0.5, 0.25]), rtol=3 * 4 * 2.0**-23)  # three rows, of condition 4
 
 
+@pytest.mark.parametrize("shape", [(4, 3, 3), (5, 4, 2), (2, 3, 3, 3), (3, 2, 0)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128], ids=["real", "complex"])
+def test_householder_product_is_jaxs(shape, dtype):
+    """Values of LAPACK's `orgqr` and `ungqr`, whatever the taus, none among them; NaN that is not read has gradient 0."""
+    *_, k = shape
+    a, taus = _draw(*shape[:-1]).astype(dtype), _draw(*shape[:-3], k, seed=1).astype(dtype)
+    if dtype is np.complex128:
+        a, taus = a + 1j * _draw(*shape[:-1], seed=2), taus + 1j * _draw(*shape[:-3], k, seed=3)
+    with jax.enable_x64(True):
+        want = jax.lax.linalg.householder_product(a, taus)
+    y, da, dtaus = _gradients(householder_product, a, taus)
+    # v and taus of size 1: k reflections grow no more than (1 + |tau| |v|^2)^k, hundreds
+    np.testing.assert_allclose(y, want, rtol=0, atol=1000 * _EPS * max(1, np.max(np.abs(want))))
+    read = np.tri(*a.shape[-2:], -1, dtype=bool) & (np.arange(a.shape[-1]) < k)
+    half = _gradients(householder_product, np.where(read, a, np.nan), taus)
+    for one, other in zip((y, da, dtaus), half):
+        np.testing.assert_array_equal(one, other)
+    assert not np.any(da[..., ~read]) and np.all(da[..., read]) and np.all(dtaus)
+
+
+def test_householder_product_of_a_qr_decomposition():
+    """What LAPACK's `geqrf` leaves goes in: Q is that of `qr`, orthonormal."""
+    with jax.enable_x64(True):
+        a, taus = jnp.linalg.qr(_draw(5, 3), mode="raw")
+        q = compiled(householder_product)(a.mT, taus)
+        np.testing.assert_allclose(q, compiled(qr)(_draw(5, 3)).Q, rtol=0, atol=8 * 5 * _EPS)
+        np.testing.assert_allclose(q.T @ q, np.eye(3), rtol=0, atol=8 * 5 * _EPS)
+
+
 def test_dependent_columns_are_not_hidden():
     """QR of a matrix whose first column is 0: the gradient is not finite."""
     assert not np.isfinite(_gradients(qr, np.array([[0.0, 1.0], [0.0, 2.0]]))[-1]).all()
@@ -339,6 +369,11 @@ def test_what_does_not_fit_is_named():
         lstsq(tall, np.ones(2, np.float32))
     with pytest.raises(ValueError, match="tridiagonal_solve takes diagonals"):
         tridiagonal_solve(*np.ones((3, 3), np.float32), np.ones(3, np.float32))
+    for shape, count in (((2, 3), 2), ((3, 2), 3), ((2, 3, 2), 2)):
+        with pytest.raises(ValueError, match="householder_product takes a"):
+            householder_product(np.ones(shape, np.float32), np.ones(count, np.float32))
+    with pytest.raises(TypeError, match="real or complex"):
+        householder_product(tall, np.ones(2, np.complex64))
     with pytest.raises(ValueError, match="without a derivative"):
         svd(tall, full_matrices=True)
     with pytest.raises(TypeError, match="real numbers"):

@@ -9,6 +9,8 @@ from backproplab.layers.linear_algebra.det import CASES as det_cases
 from backproplab.layers.linear_algebra.det import det as det
 from backproplab.layers.linear_algebra.eigh import CASES as eigh_cases
 from backproplab.layers.linear_algebra.eigh import eigh as eigh
+from backproplab.layers.linear_algebra.householder_product import CASES as householder_product_cases
+from backproplab.layers.linear_algebra.householder_product import householder_product as householder_product
 from backproplab.layers.linear_algebra.inv import CASES as inv_cases
 from backproplab.layers.linear_algebra.inv import inv as inv
 from backproplab.layers.linear_algebra.logdet import CASES as logdet_cases
@@ -39,6 +41,7 @@ CASES = (
     *cholesky_solve_cases,
     *det_cases,
     *eigh_cases,
+    *householder_product_cases,
     *inv_cases,
     *logdet_cases,
     *lstsq_cases,
