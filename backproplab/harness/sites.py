@@ -183,7 +183,8 @@ def call(eqn, function, operands, out, options):
 @functools.lru_cache(maxsize=1024)
 def _traced(function, avals, out, options) -> ClosedJaxpr:
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
-    with jax.enable_x64(any(str(a.dtype).endswith("64") for a in (*avals, out))):
+    double = ("float64", "int64", "uint64", "complex128")
+    with jax.enable_x64(any(str(a.dtype) in double for a in (*avals, out))):
         return jax.make_jaxpr(
             lambda *xs: jnp.broadcast_to(function(*xs, **dict(options)), out.shape).astype(out.dtype)
         )(*shapes)

@@ -35,6 +35,14 @@ def test_what_is_the_same_function_is_left_out():
     assert found.score == 1
 
 
+def test_bugs_in_complex_numbers_are_planted():
+    """An edit of complex128 is traced in double precision as well; in single it did not fit its place."""
+    turned = lambda x: jnp.sum(x * jnp.exp(1j * x)).real
+    slope = lambda x, dy: ((dy * (1 + 1j * x) * jnp.exp(1j * x)).real,)
+    found = mutate(Case(with_rule(turned, slope), (normal(3),), dtypes=("float64",)))
+    assert found.score == 1 and len(found.mutants) > 5
+
+
 def test_a_wrong_rule_is_refused():
     """Its own mending would count as a bug that its cases let pass."""
     wrong = with_rule(affine, lambda x, w, b, dy: (dy @ w.T, x.T @ dy / 4, dy.sum(0)))
