@@ -7,6 +7,8 @@ from backproplab.layers.linear_algebra.cholesky_solve import cho_solve as cho_so
 from backproplab.layers.linear_algebra.cholesky_solve import cholesky_solve as cholesky_solve
 from backproplab.layers.linear_algebra.det import CASES as det_cases
 from backproplab.layers.linear_algebra.det import det as det
+from backproplab.layers.linear_algebra.eig import CASES as eig_cases
+from backproplab.layers.linear_algebra.eig import eig as eig
 from backproplab.layers.linear_algebra.eigh import CASES as eigh_cases
 from backproplab.layers.linear_algebra.eigh import eigh as eigh
 from backproplab.layers.linear_algebra.householder_product import CASES as householder_product_cases
@@ -40,6 +42,7 @@ CASES = (
     *cholesky_cases,
     *cholesky_solve_cases,
     *det_cases,
+    *eig_cases,
     *eigh_cases,
     *householder_product_cases,
     *inv_cases,

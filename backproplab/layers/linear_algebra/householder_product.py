@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.case import Case, normal
-from backproplab.layers.linear_algebra.solve_triangular import product, triangle
+from backproplab.layers.linear_algebra.solve_triangular import adjoint, product, triangle
 from backproplab.precision import widened
 from backproplab.rule import defvjp
 
@@ -45,23 +45,19 @@ def _parts(a, taus):
 
 def _carried(v, t, n):
     """R (..., k, n): row i is v_i^H H_{i+1} ... H_k E."""
-    return _solve(_later(v) * t, _adjoint(v[..., :n, :]))
+    return _solve(_later(v) * t, adjoint(v[..., :n, :]))
 
 
 def _later(v):
     """S: v_i^H v_j above the diagonal, 0 elsewhere."""
-    return triangle(product(_adjoint(v), v), False, diagonal=False)
+    return triangle(product(adjoint(v), v), False, diagonal=False)
 
 
-def _solve(upper, b, adjoint=False):
+def _solve(upper, b, turned=False):
     """x with (1 + upper) x = b, or with the adjoint of that matrix."""
     return jax.lax.linalg.triangular_solve(
-        upper, b, left_side=True, lower=False, transpose_a=adjoint, conjugate_a=adjoint, unit_diagonal=True
+        upper, b, left_side=True, lower=False, transpose_a=turned, conjugate_a=turned, unit_diagonal=True
     )
-
-
-def _adjoint(x):
-    return jnp.conj(x.mT)
 
 
 def householder_product_fwd(a, taus):
@@ -95,10 +91,10 @@ def householder_product_bwd(residuals, dq):
     v, t = _parts(a, taus)
     g, t_conjugate = jnp.conj(dq.astype(v.dtype)), jnp.conj(t)
     r = _carried(v, t, n)
-    y = _solve(_later(v) * t.mT, product(_adjoint(v), g), adjoint=True)
-    m = triangle(t_conjugate.mT * product(y, _adjoint(r)) * t_conjugate, False, diagonal=False)
-    dv = product(v, m + _adjoint(m)) - product(g, _adjoint(r)) * t_conjugate
-    dv = dv.at[..., :n, :].add(-_adjoint(y) * t)
+    y = _solve(_later(v) * t.mT, product(adjoint(v), g), turned=True)
+    m = triangle(t_conjugate.mT * product(y, adjoint(r)) * t_conjugate, False, diagonal=False)
+    dv = product(v, m + adjoint(m)) - product(g, adjoint(r)) * t_conjugate
+    dv = dv.at[..., :n, :].add(-adjoint(y) * t)
     da = jnp.zeros_like(g).at[..., :k].set(triangle(dv, True, diagonal=False))
     return jnp.conj(da), -jnp.sum(jnp.conj(y) * r, -1)
 

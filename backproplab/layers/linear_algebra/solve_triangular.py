@@ -70,6 +70,11 @@ def product(*matrices):
     return x
 
 
+def adjoint(a):
+    """The transpose, of complex numbers their conjugates."""
+    return jnp.conj(a.mT)
+
+
 def triangle(a, lower, diagonal=True):
     """One triangle of a, zeros elsewhere, by selection."""
     return jnp.tril(a, 0 if diagonal else -1) if lower else jnp.triu(a, 0 if diagonal else 1)
