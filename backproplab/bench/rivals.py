@@ -20,7 +20,8 @@ def rivals(case: Case, seen: View) -> dict[str, Callable]:
     """Other ways to the same value, differentiated by JAX, each as a function `(diff, rest) -> outputs`.
 
     plain: the function without its rule, or the case's reference. checkpoint: the same, keeping nothing but its
-    arguments. library: what jax or optax has under that name, if it yields the same value at the case's arguments.
+    arguments. library: what jax or optax has under that name, if it yields the same value at the case's arguments
+    and JAX can differentiate it.
     """
     plain = strip(seen.call(case.reference or case.fn))
     library = _library(case, seen)
@@ -40,7 +41,8 @@ def _library(case: Case, seen: View) -> Callable | None:
 def _same(ours: list, call: Callable, seen: View) -> bool:
     try:
         theirs = call(seen.diff, seen.rest)
-    except Exception:  # takes other arguments
+        jax.eval_shape(lambda diff: jax.vjp(lambda d: call(d, seen.rest), diff)[0], seen.diff)
+    except Exception:  # takes other arguments, or has no derivative
         return False
     return len(ours) == len(theirs) and all(
         a.shape == b.shape and np.allclose(a, b, rtol=_SAME, atol=_SAME, equal_nan=True) for a, b in zip(ours, theirs)

@@ -8,6 +8,7 @@ from backproplab import Case, normal
 from backproplab.bench.rivals import rivals
 from backproplab.harness.view import view
 from backproplab.layers.activations import gelu, relu
+from backproplab.layers.linear_algebra import eig
 
 
 def of(case):
@@ -34,6 +35,11 @@ def test_another_function_of_the_same_name():
         return x * x
 
     assert "library" not in of(Case(sign, (normal(4),)))[1]
+
+
+def test_what_jax_cannot_differentiate_is_no_rival():
+    """It raises for the vectors of jax.numpy.linalg.eig."""
+    assert "library" not in of(Case(eig, (np.array([[1.0, 2.0], [3.0, 4.0]]),)))[1]
 
 
 def test_the_reference_is_the_plain_way():
