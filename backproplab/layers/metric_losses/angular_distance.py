@@ -54,25 +54,25 @@ def angular_distance_bwd(axis, residuals, ddistance):
 
         da = -n(v - c u) / (pi |a|) ddistance        db = -n(u - c v) / (pi |b|) ddistance        c = u v
 
-    v - c u is all rounding where u and v are nearly parallel or opposite. The same is, with e = v - u or e = v + u,
-    whichever is shorter, e - (u e) u: the difference is exact, and what is taken away from it is smaller than it.
+    v - c u is all rounding where u and v are nearly parallel or opposite. With e = v - u, or e = v + u and s = -1, whichever
+    is shorter, the same is e - (u e) u, and u - c v is -s (e - (v e) v): the difference e is exact, and what is taken away
+    from it is smaller than it. Both are as long as the sine of the angle.
 
     Kinks: at parallel vectors the tip of a cone, at opposite ones that of another, upside down. Every direction across is
     as good as its opposite, and 0 is taken; also where what is across is rounding alone, as it may be between a and 3 a,
     since its direction is noise of full size. A zero vector has no direction, and the gradient of both is 0.
     """
-    u, v, a_length, b_length, defined = _units(*residuals, axis)
+    predictions, targets = residuals
+    u, v, a_length, b_length, defined = _units(predictions, targets, axis)
     side = jnp.where(jnp.sum(u * v, axis, keepdims=True) < 0, -1, 1).astype(u.dtype)
-    g = jnp.where(defined, jnp.reshape(ddistance, side.shape).astype(u.dtype) / np.pi, 0)
-    gradients = (-g * _across(u, v, side, axis) / _or_one(a_length), -g * _across(v, u, side, axis) / _or_one(b_length))
-    return tuple(sum_to(argument.shape, gradient) for argument, gradient in zip(residuals, gradients))
-
-
-def _across(u, v, side, axis):
-    """The direction of the part of v across u; 0 if that is no more than what two divisions each have rounded u and v by."""
     e = v - side * u
-    unit, length = unit_vector(e - jnp.sum(u * e, axis, keepdims=True) * u, axis)
-    return jnp.where(length > 4 * jnp.finfo(u.dtype).eps, unit, 0)
+    across_a, across_b = (e - jnp.sum(unit * e, axis, keepdims=True) * unit for unit in (u, v))
+    square = jnp.sum(across_a * across_a, axis, keepdims=True)
+    turns = defined & (square > (4 * jnp.finfo(u.dtype).eps) ** 2)  # each unit is rounded twice
+    g = jnp.reshape(ddistance, side.shape).astype(u.dtype) / np.pi * jax.lax.rsqrt(jnp.where(turns, square, 1))
+    da = jnp.where(turns, -g * across_a / _or_one(a_length), 0)
+    db = jnp.where(turns, side * g * across_b / _or_one(b_length), 0)
+    return sum_to(predictions.shape, da), sum_to(targets.shape, db)
 
 
 def _or_one(length):

@@ -3,6 +3,7 @@ Philbin, 2015, arXiv 1503.03832). Catalogue #75. The rule keeps its arguments; a
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +41,9 @@ def labelled(name, embeddings, labels):
             f"{name} takes embeddings (..., n, d) and labels (..., n), not {embeddings.shape} and {labels.shape}"
         )
     x = widened(embeddings)
+    distances: Any = cdist(x, x)
     same, other = same_and_other(labels)
-    return x, cdist(x, x), same & jnp.any(other, -1, keepdims=True), other
+    return x, distances, same & jnp.any(other, -1, keepdims=True), other
 
 
 def within(x, distances, ddistances):
