@@ -37,16 +37,19 @@ def supervised_contrastive(features, labels, temperature=0.1):
 def _pairs(labels):
     """(..., n, n): 1 / |P_i| at the positives of row i and 0 elsewhere; which rows are others; and, (..., n), whether i has
     a positive."""
-    positive, different = same_and_other(labels)
-    others = positive | different
+    positive, _ = same_and_other(labels)
     count = jnp.sum(positive, -1)
-    return jnp.where(positive, 1 / jnp.maximum(count, 1)[..., None], 0), others, count > 0
+    return jnp.where(positive, 1 / jnp.maximum(count, 1)[..., None], 0), _apart_from_itself(labels), count > 0
 
 
 def same_and_other(labels):
     """(..., n, n) twice: whether j is another row of the label of i, and whether it is one of another label."""
     same = labels[..., :, None] == labels[..., None, :]
-    return same & ~jnp.eye(labels.shape[-1], dtype=bool), ~same
+    return same & _apart_from_itself(labels), ~same
+
+
+def _apart_from_itself(labels):
+    return ~jnp.eye(labels.shape[-1], dtype=bool)
 
 
 def supervised_contrastive_fwd(features, labels, temperature):
