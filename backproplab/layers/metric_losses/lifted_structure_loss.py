@@ -92,10 +92,10 @@ CASES = (
     # J = log 2 for the pair that is alike
     Case(
         lifted_structure_loss,
-        (np.array([[0.0], [0.0], [3.0]]), np.array([0, 0, 1]), 3.0),
+        (np.array([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0]]), np.array([0, 0, 1]), 5.0),
         name="identical points: 0",
         kink=True,
-        expect=(np.array([[0.5], [0.5], [-1.0]]) * np.log(2),),
+        expect=(np.array([[0.3, 0.4], [0.3, 0.4], [-0.6, -0.8]]) * np.log(2),),
     ),
     Case(
         lifted_structure_loss,

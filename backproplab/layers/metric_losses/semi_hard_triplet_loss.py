@@ -144,8 +144,8 @@ CASES = (
     ),
     Case(
         semi_hard_triplet_loss,
-        (np.eye(4) * [8, 8, 1, 1], np.array([0, 1, 2, 2])),
+        (np.eye(4, 5) * [8, 8, 1, 1, 0], np.array([0, 1, 2, 2])),
         name="none active: 0",
-        expect=(np.zeros((4, 4)),),
+        expect=(np.zeros((4, 5)),),
     ),
 )
