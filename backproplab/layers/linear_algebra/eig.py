@@ -28,9 +28,9 @@ class EigResult(NamedTuple):
 def eig(a):
     """a (..., n, n), real -> eigenvalues (..., n), in no order, and eigenvectors (..., n, n), one a column, all complex.
 
-    As `jnp.linalg.eig`, and like it on the CPU alone: from a GPU the matrix is sent there, for a TPU there is no program. Vectors have length 1 and their largest component is real, which is
-    LAPACK's choice; their sign is free. A loss should depend neither on that choice, nor, with equal eigenvalues, on the
-    basis, nor on the order. Computed in float32 or wider: complex64 or complex128.
+    As `jnp.linalg.eig`, which does not exist on TPUs; this page is verified on CPUs alone. Vectors have length 1 and their
+    largest component is real, which is LAPACK's choice; their sign is free. A loss should depend neither on that choice, nor,
+    with equal eigenvalues, on the basis, nor on the order. Computed in float32 or wider: complex64 or complex128.
     Raises ValueError if a is not square, TypeError for complex numbers.
     """
     return EigResult(*jax.lax.linalg.eig(square("eig", a), compute_left_eigenvectors=False, enable_eigvec_derivs=True))
