@@ -23,8 +23,8 @@ def lifted_structure_loss(embeddings, labels, margin=1.0):
 
     embeddings (..., n, d), labels (..., n) integers -> loss (...), one number per batch, in the dtype of the embeddings.
     margin is a Python number, in the unit of the embeddings. Values are those of TensorFlow Addons' `lifted_struct_loss`,
-    except that without a pair of one class, or without a second class, the loss is 0 and has no gradient (there: NaN, and
-    a loss). Raises ValueError if the numbers of rows differ.
+    except that without a pair of one class, or without a second class, the loss is 0 and has no gradient (there: NaN).
+    Raises ValueError if the numbers of rows differ.
     """
     _, distances, pairs, other = labelled("lifted_structure_loss", embeddings, labels)
     _, excess = _excess(distances, pairs, other, margin)
