@@ -1,7 +1,7 @@
 """The orthogonal matrix that reflections multiply up to. Catalogue #121.
 
-JAX has no derivative of `jax.lax.linalg.householder_product`. PyTorch's undoes one reflection after the other, and divides by 0
-where one of them has no inverse (tau |v|^2 = 1); this rule never undoes one. It keeps its arguments.
+JAX has no derivative of `jax.lax.linalg.householder_product`. This rule never undoes a reflection, so one that has no inverse
+(tau |v|^2 = 1) is allowed as well. It keeps its arguments.
 """
 
 from functools import partial
