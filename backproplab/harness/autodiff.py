@@ -40,6 +40,7 @@ _MANY = 5_000  # numbers; of more, slopes are asked for in one direction after t
 _CONVOLUTIONS = ("conv_general_dilated",)
 _SLOPES = 12  # times that they are asked for, about
 AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
+OVERRULED = "autodiff disagrees with the rule and with finite differences, which agree"
 _NUMERICAL = "JAX cannot differentiate the function without its rule: finite differences judge it, which resolve less"
 
 
@@ -102,7 +103,7 @@ def _second_opinion(
         return checks_beside_kink(p, seed) if any(c.status == "inconclusive" for c in besides) else besides
     gradients = p.formulas(rounds[0])[len(p.outputs) :]
     if kink is None and agrees_with_differences(p, rounds[0], [d.got for d in gradients], seed):
-        notes.append("autodiff disagrees with the rule and with finite differences, which agree")
+        notes.append(OVERRULED)
         return [
             replace(c, status="pass", cause=None, estimated=True) if c.status != "pass" and c.name != "value" else c
             for c in checks

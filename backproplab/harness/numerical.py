@@ -103,7 +103,8 @@ def contradiction(p: Point, seed: int) -> str | None:
 
 
 def bend(p: Point, seed: int) -> str | None:
-    """In words, the slopes on either side in a random direction, if the function has them; None if it jumps or is steep there."""
+    """In words, the slopes on either side in a random direction, by finite differences, if they are two; None where the
+    function is smooth, steep or jumps."""
     if p.case.by_design or not _real(p):
         return None
     line = _line(p, p.cotangents("random", seed))
@@ -112,7 +113,9 @@ def bend(p: Point, seed: int) -> str | None:
     near, nearer = ([(line(v, t).value - here) / t for t in (-step, step)] for step in (_NEAR, _NEAR / 16))
     if not np.isfinite([*near, *nearer]).all() or not np.allclose(near, nearer, rtol=1e-3, atol=0):
         return None
-    return f"in a random direction any slope from {min(near):.6g} to {max(near):.6g} would do"
+    if abs(near[0] - near[1]) <= _BENT * max(map(abs, near)):
+        return None
+    return f"any slope from {min(near):.6g} to {max(near):.6g} would do in a random direction"
 
 
 def _formula(p: Point, cotangents: list[np.ndarray]) -> list[np.ndarray]:

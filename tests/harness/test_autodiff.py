@@ -54,6 +54,15 @@ def test_differences_overrule_autodiff(monkeypatch):
     assert verify(case).status == "fail"
 
 
+def test_autodiff_that_was_overruled_convicts_nobody_alone():
+    """Elsewhere either: there finite differences decide as well, and convict a rule that is wrong there alone."""
+    line = jax.custom_jvp(lambda x: 2 * x)
+    line.defjvp(lambda primals, tangents: (line(*primals), 3 * tangents[0]))
+    for wrong, status in ((0.0, "pass"), (1.0, "fail")):
+        rule = by_hand(lambda x: line(x), lambda x, dy, k=wrong: ((2 + k * (jnp.abs(x[0]) > 15)) * dy,))
+        assert verify(rule, X, dtypes=("float64",)).status == status
+
+
 def test_a_seam():
     """Autodiff of `where(x == 0, 0, x)` is 0 at 0 and wrong; the slope 1, which both sides have, is right."""
     case = Case(by_hand(lambda x: jnp.where(x == 0, 0.0, x), lambda x, dy: (dy,)), (np.array([0.0, 1.0]),), **ONLY_HERE)
@@ -108,6 +117,32 @@ def test_nan_by_autodiff_alone():
     for factor, status in ((2, "pass"), (2.001, "fail")):
         rule = by_hand(lambda x: jnp.sqrt(x * x) ** 2, lambda x, dy, k=factor: (k * x[0] * dy,))
         assert verify(rule, np.array([0.0, 1.5]), **ONLY_HERE).status == status
+
+
+def test_differences_convict_where_autodiff_has_no_number():
+    """A division of two zeros that the result does not hold: the rule of another function is refuted, argument by argument."""
+    plain = lambda x, w: (jnp.sqrt(x * x) ** 2 + x) * w
+    rule = by_hand(plain, lambda r, dy: ((2 * r[0] + 3) * r[1] * dy, (r[0] ** 2 + r[0]) * dy))
+    verdict = verify(rule, np.zeros(2), np.array([2.0, -0.5]), **ONLY_HERE)
+    assert verdict.status == "fail"
+    assert "the gradient of x is wrong, though autodiff has no number here" in verdict.cause
+
+
+def test_a_value_far_beyond_its_noise():
+    """Of an iteration whose rounding the analysis can only take for one that grows: another number of steps is no rounding."""
+
+    def solved(steps, a, b):
+        step = lambda _, x: x + 0.3 * (b - a @ x) / (1 + 1e-9 * (x @ x))
+        return jax.lax.fori_loop(0, steps, step, jnp.zeros_like(b))
+
+    few = by_hand(
+        lambda a, b: solved(60, a, b),
+        lambda r, dy: jax.vjp(lambda a, b: solved(60, a, b), *r)[1](dy),
+        lambda a, b: (solved(20, a, b), (a, b)),
+    )
+    a = np.array([[2.0, 0.5], [0.5, 1.0]])
+    verdict = verify(few, a, np.array([1.0, -1.0]), **ONLY_HERE)
+    assert verdict.status == "fail" and "fwd returns another value" in verdict.cause
 
 
 def test_outside_the_domain():

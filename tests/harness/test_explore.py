@@ -139,10 +139,16 @@ def test_nan_at_a_smooth_zero():
     assert verdict.status == "fail" and "all zero" in verdict.cause and "the function is smooth" in verdict.cause
 
 
-def test_nan_at_a_kink_is_no_failure():
-    """The length of a vector has no slope at 0: nobody promised a number."""
-    norm = by_hand(lambda x: jnp.sqrt(jnp.sum(x * x)), lambda r, dy: (dy * r[0] / jnp.sqrt(jnp.sum(r[0] * r[0])),))
-    assert verify(norm, X, dtypes=("float64",)).status == "pass"
+def test_nan_at_a_kink():
+    """The length of a vector has slopes at 0, of which NaN is none, though autodiff has no other; the root of a number has none."""
+    length = lambda x: jnp.sqrt(jnp.sum(x * x))
+    norm = by_hand(length, lambda r, dy: (dy * r[0] / length(r[0]),))
+    verdict = verify(norm, X, dtypes=("float64",))
+    assert verdict.status == "fail" and "all zero: the gradient is not finite, by autodiff neither" in verdict.cause
+    zero = by_hand(length, lambda r, dy: (dy * r[0] / jnp.where(length(r[0]) == 0, 1, length(r[0])),))
+    assert verify(zero, X, dtypes=("float64",)).status == "pass"
+    root = by_hand(lambda x: jnp.sqrt(jnp.abs(x)), lambda r, dy: (dy * jnp.sign(r[0]) / jnp.sqrt(jnp.abs(r[0])) / 2,))
+    assert verify(root, X, dtypes=("float64",)).status == "pass"
 
 
 def test_digits_lost_near_zero():

@@ -23,6 +23,10 @@ def test_signs_zeros_ties_scales_and_infinities():
     assert any(np.all(x == x.flat[0]) and x.flat[0] != 0 for x in points)
     assert any(np.all(x[:, :1] == x) and len(np.unique(x)) > 1 for x in points)
     assert {np.sign(np.min(x)) for x in points if np.all(x > 0) or np.all(x < 0)} == {-1, 1}
+    assert any(
+        np.max(np.abs(x)) > 100 * np.min(np.abs(x)) > 0 and n.words.endswith("many sizes")
+        for n, x in zip(found, points)
+    )
     sizes = [np.max(np.abs(x[np.isfinite(x)])) for x in points]
     assert min(s for s in sizes if s) < 1e-5 and max(sizes) > 1e3
     assert any(np.isneginf(x).sum() == 1 for x in points) and any(np.isposinf(x).sum() == 1 for x in points)

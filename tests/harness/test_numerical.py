@@ -7,7 +7,7 @@ from by_hand import at, by_hand, square
 
 from backproplab import Case, verify
 from backproplab.harness import numerical
-from backproplab.harness.numerical import agrees_with_differences, contradiction, difference_checks
+from backproplab.harness.numerical import agrees_with_differences, bend, contradiction, difference_checks
 
 X = np.array([0.5, -1.25, 2.0])
 
@@ -124,6 +124,14 @@ def test_slopes_that_do_not_add_up():
     assert contradiction(at(middle, np.zeros(3)), 0) is None
     seam = by_hand(lambda x: jnp.where(x == 0, 0.0, x).sum(), lambda args, dy: (1.5 * dy * jnp.ones(3),))
     assert "finite differences have" in contradiction(at(seam, np.zeros(3)), 0)
+
+
+def test_slopes_on_either_side():
+    """A bend has two, a root or a jump none."""
+    zero = np.zeros(1)
+    assert "any slope from -" in bend(at(jnp.abs, zero), 0)
+    for without in (jnp.sin, lambda x: jnp.sqrt(jnp.abs(x)), jnp.sign, lambda x: jnp.where(x == 0, 1.0, x)):
+        assert bend(at(without, zero), 0) is None
 
 
 def test_steps_keep_to_the_winner_of_a_scatter():

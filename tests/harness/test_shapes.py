@@ -63,6 +63,12 @@ def test_a_batch_axis_is_put_in_front_of_the_first_argument():
     assert (2, 8, 5) in shapes
 
 
+def test_a_batch_axis_beside_no_axis_of_size_one():
+    """Which would fit any other, and hide a rule that takes no further axis."""
+    shapes = [x.shape for words, (x,) in resized(Case(max, (X[:1],)), (X[:1],), 0) if "batch" in words]
+    assert len(shapes) == 1 and len(set(shapes[0])) == 3 and 1 not in shapes[0]
+
+
 def test_sizes_are_those_above_one():
     """An axis of size 1 broadcasts: it stays."""
     assert axis_sizes((np.ones((1, 4)), {"w": np.ones(3)}, 2.0), ()) == [3, 4]
