@@ -27,9 +27,7 @@ def eager(p: Point, seed: int) -> Iterator[Check]:
     """Against the rule as it was traced, up to rounding: at numbers nearby, and then here, for there it may have kept something."""
     nearby = p.moved([(x * (1 - 2.0**-7)).astype(x.dtype) for x in p.view.diff])
     elsewhere = with_other_rest(p)
-    for q in (nearby, p, elsewhere):
-        if q is None:
-            continue
+    for q in filter(None, (nearby, p, elsewhere)):
         inputs = q.inputs(q.cotangents("random", seed))
         try:
             outputs = _outside_jit(q, inputs)
