@@ -66,10 +66,10 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
         words, neither = None, doubt is None and not _finite(at, seed)
         if n.zeros and neither and (slopes := bend(at, seed)):
             words = f"the gradient is not finite, by autodiff neither, at a kink where {slopes}"
-        elif n.zeros and (doubt is not None or neither) and differences_apply and (found := contradiction(at, seed)):
-            smooth = "where autodiff has no number either, but the function is smooth"
+        elif (n.zeros or doubt is None and not n.far) and differences_apply and (found := contradiction(at, seed)):
+            smooth = f"where autodiff has no number{' either' if neither else ''}, but the function is smooth"
             seam = "and so has autodiff of the function, which has a seam there but no kink"
-            words = f"{found}, {smooth if neither else seam}"
+            words = f"{found}, {smooth if doubt is None else seam}"
         if words and not unsettled(p, at):
             only = at.view.labels[0] if len(at.view.labels) == 1 else None
             yield Check("other points", "fail", only, cause=f"{n.words}: {words}", estimated=True)
@@ -143,7 +143,8 @@ def _failing(p: Point, example: Point, seed: int, name: str, words: str, notes: 
         return None
     if undefined(p, seed) or unsettled(example, p):
         return None
-    if OVERRULED in notes and not contradiction(p, seed):  # autodiff, known to be wrong, convicts nobody alone
+    # autodiff, known to be wrong, convicts no number alone
+    if OVERRULED in notes and _finite(p, seed) and not contradiction(p, seed):
         return None
     return replace(failed, name=name, cause=f"{words}: {failed.cause}")
 

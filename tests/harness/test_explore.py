@@ -139,6 +139,29 @@ def test_nan_at_a_smooth_zero():
     assert verdict.status == "fail" and "all zero" in verdict.cause and "the function is smooth" in verdict.cause
 
 
+def test_where_autodiff_alone_has_no_number():
+    """Inside a box the distance has slope, though autodiff takes the root of 0 there: finite differences see a rule without."""
+
+    def distance(x):
+        q = jnp.abs(x) - 1
+        return jnp.sqrt(jnp.sum(jnp.maximum(q, 0) ** 2, -1)) + jnp.minimum(jnp.max(q, -1), 0)
+
+    def rule(inside):
+        def bwd(residuals, dy):
+            (x,) = residuals
+            m = jnp.maximum(jnp.abs(x) - 1, 0)
+            n = jnp.sqrt(jnp.sum(m * m, -1, keepdims=True))
+            within = inside * (jnp.arange(2) == jnp.argmax(jnp.abs(x), -1)[:, None])
+            return (dy[:, None] * jnp.sign(x) * jnp.where(n > 0, m / jnp.where(n > 0, n, 1), within),)
+
+        return by_hand(distance, bwd)
+
+    x = np.array([[1.5, -2.0], [3.0, 0.25]])
+    assert verify(rule(1.0), x, dtypes=("float64",)).status == "pass"
+    verdict = verify(rule(0.0), x, dtypes=("float64",))
+    assert verdict.status == "fail" and "where autodiff has no number, but the function is smooth" in verdict.cause
+
+
 def test_nan_at_a_kink():
     """The length of a vector has slopes at 0, of which NaN is none, though autodiff has no other; the root of a number has none."""
     length = lambda x: jnp.sqrt(jnp.sum(x * x))
