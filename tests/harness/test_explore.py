@@ -151,8 +151,8 @@ def test_where_autodiff_alone_has_no_number():
             (x,) = residuals
             m = jnp.maximum(jnp.abs(x) - 1, 0)
             n = jnp.sqrt(jnp.sum(m * m, -1, keepdims=True))
-            within = inside * (jnp.arange(2) == jnp.argmax(jnp.abs(x), -1)[:, None])
-            return (dy[:, None] * jnp.sign(x) * jnp.where(n > 0, m / jnp.where(n > 0, n, 1), within),)
+            within = inside * (jnp.arange(x.shape[-1]) == jnp.argmax(jnp.abs(x), -1)[..., None])
+            return (dy[..., None] * jnp.sign(x) * jnp.where(n > 0, m / jnp.where(n > 0, n, 1), within),)
 
         return by_hand(distance, bwd)
 
