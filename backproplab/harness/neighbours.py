@@ -121,10 +121,7 @@ def _infinite(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarray]]
 
 def with_other_rest(p: Point) -> Point | None:
     """The point with its masks inverted and its whole numbers in reverse; None if it has none."""
-    invert, reverse = (
-        dict(_discrete_moves())[words] for words in ("every mask inverted", "the whole numbers in reverse")
-    )
-    changed = [reverse(invert(r)) for r in p.view.rest]
+    changed = [_reversed(_inverted(r)) for r in p.view.rest]
     return p.moved(p.view.diff, changed) if any(c is not r for c, r in zip(changed, p.view.rest)) else None
 
 
@@ -132,10 +129,18 @@ def _discrete_moves() -> Iterator[tuple[str, Callable[[Any], Any]]]:
     """What is done to masks and whole numbers; the latter stay between the smallest and the largest given."""
     yield "every mask true", lambda r: np.ones_like(r) if _kind(r) == "b" else r
     yield "every mask false", lambda r: np.zeros_like(r) if _kind(r) == "b" else r
-    yield "every mask inverted", lambda r: ~np.asarray(r) if _kind(r) == "b" else r
+    yield "every mask inverted", _inverted
     yield "all whole numbers at their smallest", lambda r: np.full_like(r, np.min(r)) if _kind(r) in "iu" else r
     yield "all whole numbers at their largest", lambda r: np.full_like(r, np.max(r)) if _kind(r) in "iu" else r
-    yield "the whole numbers in reverse", lambda r: np.flip(r) if _kind(r) in "iu" and np.ndim(r) else r
+    yield "the whole numbers in reverse", _reversed
+
+
+def _inverted(r: Any) -> Any:
+    return ~np.asarray(r) if _kind(r) == "b" else r
+
+
+def _reversed(r: Any) -> Any:
+    return np.flip(r) if _kind(r) in "iu" and np.ndim(r) else r
 
 
 def _kind(r: Any) -> str:

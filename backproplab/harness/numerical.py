@@ -16,10 +16,9 @@ from backproplab.harness.strip import strip
 from backproplab.harness.verdict import Check
 
 _DIRECTIONS = 2  # where the first is of no use
-_NEAR, _BENT = (
-    2.0**-12,
-    1e-2,
-)  # a step along a direction, and of the slope: what a smooth function may be bent by over that
+_NEAR = 2.0**-12  # a step along a direction
+_BENT = 1e-2  # of the slope: what a smooth function may be bent by over that
+_SETTLES = 1e-3  # of a one-sided slope: what it may change by from that step to a shorter one, which is the step's own size for a curve
 
 
 def difference_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
@@ -111,7 +110,7 @@ def bend(p: Point, seed: int) -> str | None:
     v, _ = _direction(p, np.random.default_rng([seed, 7]))
     here = line(v, 0.0).value
     near, nearer = ([(line(v, t).value - here) / t for t in (-step, step)] for step in (_NEAR, _NEAR / 16))
-    if not np.isfinite([*near, *nearer]).all() or not np.allclose(near, nearer, rtol=1e-3, atol=0):
+    if not np.isfinite([*near, *nearer]).all() or not np.allclose(near, nearer, rtol=_SETTLES, atol=0):
         return None
     if abs(near[0] - near[1]) <= _BENT * max(map(abs, near)):
         return None
