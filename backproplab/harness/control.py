@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 
 from backproplab.harness.error_rules import Bounded
 
@@ -21,7 +22,7 @@ def scan_sizes(params: dict) -> tuple[int, int]:
     return params["num_consts"], params["num_carry"]
 
 
-def _split(items: Sequence, *sizes: int) -> list:
+def split(items: Sequence, *sizes: int) -> list:
     """The items cut into runs of the given sizes and a rest."""
     parts, start = [], 0
     for size in sizes:
@@ -33,7 +34,7 @@ def _split(items: Sequence, *sizes: int) -> list:
 def _scan(interpreter: Any, eqn, inputs):
     p, xp = eqn.params, interpreter.xp
     num_consts, num_carry = scan_sizes(p)
-    consts, carry, xs = _split(inputs, num_consts, num_carry)
+    consts, carry, xs = split(inputs, num_consts, num_carry)
 
     def step(state, x):
         carry, branches = state
@@ -68,7 +69,7 @@ _MOST_STEPS = 10_000
 def _while(interpreter: Any, eqn, inputs):
     """If the loop's condition was ever in doubt, so is everything that leaves the loop."""
     p, xp = eqn.params, interpreter.xp
-    cond_consts, body_consts, carry = _split(inputs, p["cond_nconsts"], p["body_nconsts"])
+    cond_consts, body_consts, carry = split(inputs, p["cond_nconsts"], p["body_nconsts"])
 
     def condition(carry):
         (again,), inner = interpreter.inside(p["cond_jaxpr"], [*cond_consts, *carry])
@@ -112,11 +113,15 @@ def _cond(interpreter: Any, eqn, inputs):
 
 
 def _linear_solve(interpreter: Any, eqn, inputs):
-    """A solver that carries its own derivative: what runs is the solver."""
+    return interpreter.call(*solver(eqn, inputs))
+
+
+def solver(eqn: Any, inputs: Sequence) -> tuple[ClosedJaxpr, list]:
+    """A solver that carries its own derivative: what runs is the solver, at some of the inputs."""
     p = eqn.params
     start = p["const_lengths"].matvec + p["const_lengths"].vecmat
     consts = inputs[start : start + p["const_lengths"].solve]
-    return interpreter.call(p["jaxprs"].solve, [*consts, *inputs[sum(p["const_lengths"]) :]])
+    return p["jaxprs"].solve, [*consts, *inputs[sum(p["const_lengths"]) :]]
 
 
 CONTROL = {"scan": _scan, "while": _while, "cond": _cond, "custom_linear_solve": _linear_solve}

@@ -17,10 +17,11 @@ from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
 from backproplab.harness.backward import flat, pruned
 from backproplab.harness.compare import largest
+from backproplab.harness.evaluated import evaluated
 from backproplab.harness.jitted import jitted
 from backproplab.harness.neighbours import jittered
 from backproplab.harness.point import Point
-from backproplab.harness.programs import content, evaluated, short
+from backproplab.harness.programs import content, short
 from backproplab.harness.switches import Switch, with_switches
 
 _SECONDS = 3.0

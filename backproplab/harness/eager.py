@@ -1,8 +1,8 @@
 """The rule outside jit, where it sees arrays in place of tracers."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import jax
@@ -73,7 +73,7 @@ def _by_numpy() -> Iterator[None]:
     """Within, JAX runs the primitives that numpy has a counterpart of by that, on the arrays it would compile them for."""
     native = [p.impl for p in _PRIMITIVES]
     for p, impl in zip(_PRIMITIVES, native):
-        p.impl = partial(_run, p, impl)
+        p.impl = functools.partial(_run, p, impl)
     try:
         yield
     finally:
@@ -84,7 +84,10 @@ def _by_numpy() -> Iterator[None]:
 def _run(primitive: Primitive, native: Callable, *args: Any, **params: Any) -> Any:
     if params.get("weak_type") or not all(map(_takes, args)):
         return native(*args, **params)
-    shapes = jax.eval_shape(lambda *args: primitive.bind(*args, **params), *args)
+    try:
+        shapes = _typed(primitive, tuple(params.items()), tuple((x.shape, x.dtype) for x in args))
+    except TypeError:  # parameters that cannot be told apart
+        return native(*args, **params)
     with np.errstate(all="ignore"):
         out = NUMPY[primitive.name](params, *map(np.asarray, args))
     if out is NotImplemented:
@@ -92,6 +95,13 @@ def _run(primitive: Primitive, native: Callable, *args: Any, **params: Any) -> A
     if not primitive.multiple_results:
         return jax.device_put(np.asarray(out, shapes.dtype))
     return [jax.device_put(np.asarray(o, s.dtype)) for o, s in zip(out, shapes)]
+
+
+@functools.lru_cache(maxsize=4096)  # the same operations are run at several points
+def _typed(primitive: Primitive, params: tuple, operands: tuple) -> Any:
+    """Shapes and dtypes of what an operation yields."""
+    structs = [jax.ShapeDtypeStruct(*operand) for operand in operands]
+    return jax.eval_shape(lambda *args: primitive.bind(*args, **dict(params)), *structs)
 
 
 def _takes(x: Any) -> bool:

@@ -112,7 +112,7 @@ def judged(p: Point, seed: int, notes: list[str], again: bool = False) -> list[C
     if found is None or (by_hand and any(c.layer == function_name(p.case.fn) for c in found)):
         return checks
     if not found:
-        beside = autodiff.checks_beside_kink(p, seed)
+        beside = autodiff.checks_beside_kink(p, seed, notes)
         if any(check.status == "fail" for check in (*checks[: len(p.outputs)], *beside)):  # a value is no slope
             return checks
         notes.append("several kinks meet at this point; each rule inside is right by itself, and the whole beside it")

@@ -47,7 +47,7 @@ def judge_kink(
     oracle: a row each. row_gradients: `[(output, entry), ...] -> the rule's gradients of these entries`, along a leading axis.
     """
     looks = _Looks(diff, seed)
-    chunks = [range(i, min(i + at_once, looks.count)) for i in range(0, looks.count, at_once)]
+    chunks = lambda count: [range(i, min(i + at_once, count)) for i in range(0, count, at_once)]
 
     def slopes(vs, offsets):
         return np.concatenate(value_slopes(vs, offsets), 1)
@@ -56,12 +56,13 @@ def judge_kink(
         vs = [looks.direction(k) for k in ks]
         return slopes(vs, [[t * d for d in v] for v in vs])
 
-    rows = np.flatnonzero(np.any([_kinked(along, looks, ks) for ks in chunks], 0))
+    # single entries find no kink that none of so many entries at once meets
+    rows = np.flatnonzero(np.any([_kinked(along, looks, ks) for ks in chunks(looks.alone)], 0))
     if rows.size == 0:
         return None
     sizes = [np.size(s) for s in value_slopes([looks.direction(0)], [[0.0 * d for d in looks.direction(0)]])]
     chosen_rows = rows[:: -(-len(rows) // (_ROWS if at_once > 1 else _FEW_ROWS))]
-    sides = [_sides(along, looks, ks, chosen_rows) for ks in chunks]
+    sides = [_sides(along, looks, ks, chosen_rows) for ks in chunks(looks.count)]
     right, left, leeways = (np.concatenate(parts) for parts in zip(*sides))
     gradients = row_gradients([_locate(row, sizes) for row in chosen_rows])
     for i in range(looks.count):

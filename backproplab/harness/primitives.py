@@ -128,12 +128,14 @@ def _pad(p, x, fill):
     """Entries `interior` apart, `low` and `high` beside them; where these are negative, entries are cut off."""
     shape, into, of = [], [], []
     for size, (low, high, interior) in zip(x.shape, p["padding_config"]):
-        places = low + (1 + interior) * np.arange(size)
+        step = 1 + interior
         shape.append(max(0, low + high + size + interior * max(0, size - 1)))
-        of.append(np.flatnonzero((places >= 0) & (places < shape[-1])))
-        into.append(places[of[-1]])
+        first = max(0, -(low // step))
+        count = max(0, min(size - first, -((low + first * step - shape[-1]) // step)))
+        of.append(slice(first, first + count))
+        into.append(slice(low + first * step, low + (first + count) * step, step) if count else slice(0))
     out = np.full(shape, fill, x.dtype)
-    out[np.ix_(*into)] = x[np.ix_(*of)]
+    out[tuple(into)] = x[tuple(of)]
     return out
 
 

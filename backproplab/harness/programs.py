@@ -9,13 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
-from backproplab.harness.control import CONTROL
-from backproplab.harness.error_rules import Machine, is_float, is_inexact, lifted, name_of_dtype
+from backproplab.harness.error_rules import Machine, is_inexact, name_of_dtype
+from backproplab.harness.evaluated import evaluated
 from backproplab.harness.jitted import jitted
-from backproplab.harness.primitives import bind
-from backproplab.harness.rounding import body_of, bounded
+from backproplab.harness.rounding import bounded
 from backproplab.harness.strip import holds
 
 # To interpret an equation in numpy takes some thirty microseconds and ten nanoseconds per entry, to compile its analysis
@@ -163,38 +162,6 @@ def _equations(node: Any) -> int:
         equations: list[Any] = (node.jaxpr if isinstance(node, ClosedJaxpr) else node).eqns
         return len(equations) + sum(_equations([*e.params.values()]) for e in equations)
     return sum(map(_equations, node)) if type(node) in (tuple, list) else 0
-
-
-def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
-    """The outputs of a program in float64 throughout, as numpy has them: for small ones, that are not worth compiling."""
-    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]), np.errstate(all="ignore"):
-        try:
-            return (
-                bounded(closed, set())(inputs, lifted()).values
-                if holds(CONTROL, closed)
-                else _evaluated(closed, inputs)
-            )
-        except Exception:  # an operation that wants all of JAX around it
-            return list(jaxpr_as_fun(closed)(*inputs))
-
-
-def _evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
-    env: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts)) | dict(zip(closed.jaxpr.invars, inputs))
-
-    def read(v):
-        value = v.val if isinstance(v, Literal) else env[v]
-        return np.asarray(value, np.float64) if is_float(value) else value
-
-    for eqn in closed.jaxpr.eqns:
-        given = [read(v) for v in eqn.invars]
-        if (body := body_of(eqn)) is not None:
-            made = _evaluated(body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ()), given)
-        elif eqn.primitive.name == "convert_element_type" and is_float(given[0]) and is_float(eqn.outvars[0].aval):
-            made = given
-        else:
-            made = bind(eqn, given, np)
-        env.update(zip(eqn.outvars, made))
-    return [read(v) for v in closed.jaxpr.outvars]
 
 
 def _entries(equations: Sequence[Any]) -> int:

@@ -18,9 +18,9 @@ from backproplab.harness.backward import Rule, pruned, rule_of
 from backproplab.harness.compare import Difference
 from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, literals
 from backproplab.harness.error_rules import lifted
+from backproplab.harness.evaluated import evaluated
 from backproplab.harness.neighbours import jittered
 from backproplab.harness.point import Point, point
-from backproplab.harness.programs import evaluated
 from backproplab.harness.rounding import bounded
 
 _SECONDS = 2.0

@@ -9,8 +9,8 @@ from jax.extend.core import Jaxpr
 
 from backproplab.harness.compare import in_double, largest
 from backproplab.harness.control import scan_sizes
+from backproplab.harness.evaluated import evaluated
 from backproplab.harness.point import Point
-from backproplab.harness.programs import evaluated
 from backproplab.harness.strip import is_closed
 
 _NUDGE = 2.0**-40

@@ -1,0 +1,81 @@
+"""A small program run in float64 throughout, by numpy: to compile it would take longer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+
+from backproplab.harness.control import scan_sizes, solver, split
+from backproplab.harness.error_rules import is_float
+from backproplab.harness.primitives import bind
+from backproplab.harness.rounding import body_of
+
+_MOST_STEPS = 10_000  # of a `while`, before it is left to JAX
+
+
+def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
+    """The outputs of a program at `inputs`; its casts from one floating type to another are left out."""
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]), np.errstate(all="ignore"):
+        try:
+            return _run(closed, inputs)
+        except Exception:  # an operation that wants all of JAX around it
+            return list(jaxpr_as_fun(closed)(*inputs))
+
+
+def _run(program: ClosedJaxpr | Jaxpr, inputs: Sequence[Any]) -> list:
+    jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
+    env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
+
+    def read(v):
+        value = v.val if isinstance(v, Literal) else env[v]
+        return np.asarray(value, np.float64) if is_float(value) else value
+
+    for eqn in jaxpr.eqns:
+        given = [read(v) for v in eqn.invars]
+        name = eqn.primitive.name
+        if (body := body_of(eqn)) is not None:
+            made = _run(body, given)
+        elif name in _CONTROL:
+            made = _CONTROL[name](eqn, given)
+        elif name == "convert_element_type" and is_float(given[0]) and is_float(eqn.outvars[0].aval):
+            made = given
+        else:
+            made = bind(eqn, given, np)
+        env.update(zip(eqn.outvars, made))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _scan(eqn: Any, inputs: list) -> list:
+    p = eqn.params
+    num_consts, num_carry = scan_sizes(p)
+    consts, carry, xs = split(inputs, num_consts, num_carry)
+    steps = range(p["length"])
+    made = []
+    for i in reversed(steps) if p["reverse"] else steps:
+        out = _run(p["jaxpr"], [*consts, *carry, *(x[i] for x in xs)])
+        carry = out[:num_carry]
+        made.append(out[num_carry:])
+    if not made:
+        return [*carry, *(np.zeros(v.aval.shape, v.aval.dtype) for v in eqn.outvars[num_carry:])]
+    return [*carry, *map(np.stack, zip(*(made[::-1] if p["reverse"] else made)))]
+
+
+def _while(eqn: Any, inputs: list) -> list:
+    p = eqn.params
+    asks, does, carry = split(inputs, p["cond_nconsts"], p["body_nconsts"])
+    for _ in range(_MOST_STEPS):
+        if not _run(p["cond_jaxpr"], [*asks, *carry])[0]:
+            return carry
+        carry = _run(p["body_jaxpr"], [*does, *carry])
+    raise RuntimeError("a loop that ends in the precision of the device need not end in float64")
+
+
+def _cond(eqn: Any, inputs: list) -> list:
+    branches = eqn.params["branches"]
+    return _run(branches[int(np.clip(inputs[0], 0, len(branches) - 1))], inputs[1:])
+
+
+_CONTROL: dict[str, Callable[[Any, list], list]] = {"scan": _scan, "while": _while, "cond": _cond,
+            "custom_linear_solve": lambda eqn, inputs: _run(*solver(eqn, inputs))}  # fmt: skip
