@@ -23,6 +23,7 @@ from jax.extend.core import ClosedJaxpr, Literal, Var
 from backproplab.case import static_argnums, with_defaults
 from backproplab.harness.contract import given_to_fwd
 from backproplab.harness.point import Point
+from backproplab.harness.pruning import pruned
 from backproplab.harness.rounding import body_of
 
 # Where loops and branches keep the bodies that may be edited.
@@ -153,17 +154,6 @@ def flat(closed: ClosedJaxpr) -> ClosedJaxpr:
 
     outputs = write(closed.jaxpr, {})
     return ClosedJaxpr(closed.jaxpr.replace(constvars=constvars, outvars=outputs, eqns=eqns), consts)
-
-
-def pruned(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Without the equations that no output needs."""
-    needed = {v for v in closed.jaxpr.outvars if not isinstance(v, Literal)}
-    kept = []
-    for eqn in reversed(closed.jaxpr.eqns):
-        if any(v in needed for v in eqn.outvars):
-            kept.append(eqn)
-            needed |= {v for v in eqn.invars if not isinstance(v, Literal)}
-    return ClosedJaxpr(closed.jaxpr.replace(eqns=kept[::-1]), closed.consts)
 
 
 def author_frame(eqn: Any) -> Any | None:

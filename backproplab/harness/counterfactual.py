@@ -13,11 +13,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from backproplab.harness.backward import flat, pruned
+from backproplab.harness.backward import flat
 from backproplab.harness.compare import largest
-from backproplab.harness.evaluated import evaluated
+from backproplab.harness.evaluated import evaluated, evaluated_anew
 from backproplab.harness.jitted import jitted
 from backproplab.harness.neighbours import jittered
 from backproplab.harness.point import Point
@@ -151,6 +151,7 @@ class _Switched:
             inputs = p.inputs(p.cotangents("zeros", 0))
             self.closed = flat(jax.make_jaxpr(gradients)(inputs, [1.0] * len(self.switches)))
         self.settings = self.closed.jaxpr.invars[len(inputs) :]
+        self.equations = set(map(id, self.closed.jaxpr.eqns))
         self.runs = None if short(self.closed, len(self.switches)) else self._compiled(sum(map(np.size, inputs)))
         self.witnesses: dict[Any, _Witness] = {}
 
@@ -208,14 +209,8 @@ class _Witness:
 
     def _downstream(self, switch: int, setting: float) -> list:
         """By what depends on the switch, evaluated anew."""
-        jaxpr, turned = self.switched.closed.jaxpr, self.switched.settings[switch]
-        changed, anew = {turned}, []
-        for eqn in jaxpr.eqns:
-            if any(v in changed for v in eqn.invars if not isinstance(v, Literal)):
-                anew.append(eqn)
-                changed.update(eqn.outvars)
-        program = pruned(ClosedJaxpr(jaxpr.replace(constvars=[], invars=[*self.values], eqns=anew), []))
-        return evaluated(program, [*(self.values | {turned: np.float64(setting)}).values()])
+        changed = {self.switched.settings[switch]: np.float64(setting)}
+        return evaluated_anew(self.switched.closed.jaxpr, self.values, changed, self.switched.equations)
 
     def same(self, a: np.ndarray, b: np.ndarray, leaf: int) -> bool:
         """Whether two gradients of one argument, or two mistakes in it, are one but for rounding."""

@@ -1,6 +1,7 @@
 """A small program run in float64 throughout, by numpy: to compile it would take longer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 from backproplab.harness.control import scan_sizes, solver, split
 from backproplab.harness.error_rules import is_float
 from backproplab.harness.primitives import bind
+from backproplab.harness.pruning import needed, variables
 from backproplab.harness.rounding import body_of
 
 _MOST_STEPS = 10_000  # of a `while`, before it is left to JAX
@@ -17,23 +19,47 @@ _MOST_STEPS = 10_000  # of a `while`, before it is left to JAX
 
 def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
     """The outputs of a program at `inputs`; its casts from one floating type to another are left out."""
-    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]), np.errstate(all="ignore"):
+    with _in_double():
         try:
             return _run(closed, inputs)
         except Exception:  # an operation that wants all of JAX around it
             return list(jaxpr_as_fun(closed)(*inputs))
 
 
+def evaluated_anew(jaxpr: Jaxpr, values: Mapping[Any, Any], changed: Mapping[Any, Any], known: Container[int]) -> list:
+    """The outputs of a program of which most is known: all that reads what changed is evaluated.
+
+    values: of all its variables as it was. changed: variables with other values. known: the `id` of each equation that
+    it had; one that it has in place of another is evaluated, too.
+    """
+    differ, anew = set(changed), []
+    for eqn in jaxpr.eqns:
+        if id(eqn) not in known or not differ.isdisjoint(variables(eqn.invars)):
+            anew.append(eqn)
+            differ.update(eqn.outvars)
+    env = {**values, **changed}
+    with _in_double():
+        _walk(needed(anew, jaxpr.outvars), env)
+        return [_read(v, env) for v in jaxpr.outvars]
+
+
+@contextmanager
+def _in_double() -> Iterator[None]:
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]), np.errstate(all="ignore"):
+        yield
+
+
 def _run(program: ClosedJaxpr | Jaxpr, inputs: Sequence[Any]) -> list:
     jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
     env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
+    _walk(jaxpr.eqns, env)
+    return [_read(v, env) for v in jaxpr.outvars]
 
-    def read(v):
-        value = v.val if isinstance(v, Literal) else env[v]
-        return np.asarray(value, np.float64) if is_float(value) else value
 
-    for eqn in jaxpr.eqns:
-        given = [read(v) for v in eqn.invars]
+def _walk(equations: Iterable[Any], env: dict[Any, Any]) -> None:
+    """Adds the values of what the equations make."""
+    for eqn in equations:
+        given = [_read(v, env) for v in eqn.invars]
         name = eqn.primitive.name
         if (body := body_of(eqn)) is not None:
             made = _run(body, given)
@@ -44,7 +70,11 @@ def _run(program: ClosedJaxpr | Jaxpr, inputs: Sequence[Any]) -> list:
         else:
             made = bind(eqn, given, np)
         env.update(zip(eqn.outvars, made))
-    return [read(v) for v in jaxpr.outvars]
+
+
+def _read(v: Any, env: dict[Any, Any]) -> Any:
+    value = v.val if isinstance(v, Literal) else env[v]
+    return np.asarray(value, np.float64) if is_float(value) else value
 
 
 def _scan(eqn: Any, inputs: list) -> list:

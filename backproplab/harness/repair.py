@@ -12,13 +12,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr
 
-from backproplab.harness.backward import Rule, pruned, rule_of
+from backproplab.harness.backward import Rule, rule_of
 from backproplab.harness.compare import Difference
 from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, literals
 from backproplab.harness.error_rules import lifted
-from backproplab.harness.evaluated import evaluated
+from backproplab.harness.evaluated import evaluated, evaluated_anew
 from backproplab.harness.neighbours import jittered
 from backproplab.harness.point import Point, point
 from backproplab.harness.rounding import bounded
@@ -81,6 +81,7 @@ class _Witness:
     def __init__(self, p: Point, rule: Rule, cotangents: list[np.ndarray]):
         self.inputs = p.inputs(cotangents)
         self.backward = rule.backward.jaxpr
+        self.equations = set(map(id, self.backward.jaxpr.eqns))
         self.given = [*self._run(rule.forward)[0], *cotangents]
         exact, errors = p.pair.analyse_oracle(self.inputs, lifted())
         count = len(p.outputs)
@@ -89,15 +90,8 @@ class _Witness:
 
     def nearly(self, backward: ClosedJaxpr, output: int, leaf: int) -> bool:
         """Whether one output of an edited backward pass comes so near that a closer look is worth it."""
-        known, changed = set(map(id, self.backward.jaxpr.eqns)), set()
-        anew = []
-        for eqn in backward.jaxpr.eqns:
-            if id(eqn) not in known or any(v in changed for v in eqn.invars if not isinstance(v, Literal)):
-                anew.append(eqn)
-                changed.update(eqn.outvars)
-        shown = [backward.jaxpr.outvars[output]]
-        downstream = backward.jaxpr.replace(constvars=[], invars=[*self.values], eqns=anew, outvars=shown)
-        (value,) = evaluated(pruned(ClosedJaxpr(downstream, [])), [*self.values.values()])
+        shown = backward.jaxpr.replace(outvars=[backward.jaxpr.outvars[output]])
+        (value,) = evaluated_anew(shown, self.values, {}, self.equations)
         return _agree(np.broadcast_to(value, np.shape(self.exact[leaf])), self.exact[leaf])
 
     @functools.cached_property
