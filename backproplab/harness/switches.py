@@ -14,16 +14,15 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 
-from backproplab.harness import displaced
+from backproplab.harness import displaced, rearranged
 from backproplab.harness.backward import author_frame, author_frames, statement_names
 from backproplab.harness.control import scan_sizes
 from backproplab.harness.displaced import CUMULATIVE, occurrence
-from backproplab.harness.error_rules import is_complex, is_float, is_inexact
+from backproplab.harness.error_rules import is_float, is_inexact
 from backproplab.harness.rounding import body_of
 
 _OFF = 0.0
 _OTHER = 2.0  # the second of two things that a switch may do
-_CHANGES = {"transposed": lambda x: jnp.swapaxes(x, -1, -2), "conjugated": jnp.conj}
 _STRICTER = {"lt": "le", "le": "lt", "gt": "ge", "ge": "gt"}
 _SIGN = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _SLOPES = ("exp", "log", "tanh", "logistic", "sin", "cos", "sqrt", "rsqrt", "square", "integer_pow", "abs", "max", "min", "clamp",
@@ -173,21 +172,17 @@ def _of_values(eqn: Any, touched: list[bool], at: str, names: dict[Any, str]) ->
         for setting, which in ((_OFF, "last"), (_OTHER, "first")):
             words = f"holds, where an index of {here} is there several times, the {which} contribution alone: they overwrite each other where they should add up"
             yield switch(setting, words, f"{which} alone")
-    if name in ("mul", "dot_general"):
-        for k, v in enumerate(eqn.invars[:2]):
-            if touched[1 - k] and is_complex(v.aval):
-                words = f"{is_that}in which {_name(v, names)} is conjugated before {here}"
-                yield Switch(
-                    (id(eqn), "conjugated", k), here, ((_OFF, words), (_OTHER, f"{words}, as far as the slope goes"))
-                )
-    if name == "dot_general":
-        for k, v in enumerate(eqn.invars[:2]):
-            if v.aval.ndim > 1 and v.aval.shape[-1] == v.aval.shape[-2] > 1:
-                words = f"{is_that}in which {_name(v, names)} is transposed before {here}"
-                yield Switch(
-                    (id(eqn), "transposed", k), here, ((_OFF, words), (_OTHER, f"{words}, as far as the slope goes"))
-                )
-    elif name in (*CUMULATIVE, "scan"):
+    for k, v in enumerate(eqn.invars):
+        # a transposed factor beside one that does not move is a transposed gradient, which shows without this
+        for change in rearranged.operand(eqn, k) if any(touched[j] for j in range(len(touched)) if j != k) else ():
+            words = f"{is_that}in which {_name(v, names)} is {change} before {here}"
+            settings = (_OFF, words), (_OTHER, f"{words}, as far as the slope goes")
+            yield Switch((id(eqn), change, k), here, settings)
+    for axis in rearranged.shared_axes(eqn):
+        words = f"{is_that}whose {here} is averaged over axis {axis} of its result as well"
+        settings = (_OFF, words), (_OTHER, f"{words}, as far as the slope goes")
+        yield Switch((id(eqn), "shared", axis), here, settings)
+    if name in (*CUMULATIVE, "scan"):
         yield switch(_OFF, f"{is_that}whose {here} runs the other way", "reversed")
     for axis in displaced.axes(eqn):
         settings = tuple((s, displaced.words(eqn, axis, by, here)) for s, (by, _) in _DISPLACED.items())
@@ -302,13 +297,14 @@ def _turned(eqn: Any, given: list, y: Any, find: Callable) -> Any:
     if name in CUMULATIVE and (s := find("reversed")) is not None:
         other = eqn.primitive.bind(*given, **eqn.params | {"reverse": not eqn.params["reverse"]})
         y = jnp.where(s == _OFF, other, y)
-    for kind, change in _CHANGES.items():
-        for k in range(len(given)):
-            if (s := find(kind, k)) is not None:
-                other = eqn.primitive.bind(
-                    *given[:k], change(given[k]), *given[k + 1 :], **eqn.primitive.get_bind_params(eqn.params)
-                )
-                y = _as_of(jnp.where(s == _OFF, other, y), other, jnp.asarray(s == _OTHER, float))
+    for k in range(len(given)):
+        for words, change in rearranged.operand(eqn, k).items():
+            if (s := find(words, k)) is not None:
+                changed = [*given[:k], change(given[k]), *given[k + 1 :]]
+                y = _instead(y, eqn.primitive.bind(*changed, **eqn.primitive.get_bind_params(eqn.params)), s)
+    for axis in rearranged.shared_axes(eqn):
+        if (s := find("shared", axis)) is not None:
+            y = _instead(y, rearranged.shared(y, axis), s)
     if name == "gather":
         for which in ("last", "first"):
             if (s := find(f"{which} alone")) is not None:
@@ -326,6 +322,11 @@ def _turned(eqn: Any, given: list, y: Any, find: Callable) -> Any:
     if (s := find("slope one")) is not None:
         return _as_of(y, given[_operand_with_slope(eqn)], jnp.asarray(s == _OFF, float))
     return y
+
+
+def _instead(y: Any, other: Any, s: Any) -> Any:
+    """`other` if the switch is off; `y` with the slope of `other` if it is at the second setting."""
+    return _as_of(jnp.where(s == _OFF, other, y), other, jnp.asarray(s == _OTHER, float))
 
 
 def _moved_to(x: Any, other: Any) -> Any:
