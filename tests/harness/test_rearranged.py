@@ -32,7 +32,7 @@ OTHERS = {
         lambda x, w: convolved(x, jnp.swapaxes(w, 1, 2)),
     ),
     "is averaged over axis 0 of its result as well, as far as the slope goes": (
-        grouped,
+        lambda x, w: grouped(x, w),
         lambda x, w: grouped(x, w, shared_slope),
     ),
 }
