@@ -8,7 +8,7 @@ from backproplab import Case, verify
 
 INTERVALS = {
     "positive": (0.0, np.inf),
-    "nonneg": (0.0, np.inf),
+    "nonneg": (-np.finfo(np.float64).tiny, np.inf),  # an open interval, with 0 in it
     "unit": (0.0, 1.0),
     "prob": (0.0, 1.0),
     "fixed": "fixed",

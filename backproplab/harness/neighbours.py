@@ -15,6 +15,7 @@ from backproplab.harness.point import Point
 from backproplab.harness.view import view
 
 _FAR = "times 1000"
+_SPREAD = "over many sizes"
 _JITTER = 0.1
 _ALONE = 4  # arguments that are also moved one by one; times 1000 all are
 
@@ -48,6 +49,12 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
         for i, (x, domain) in enumerate(zip(diff, domains)):
             if (i < _ALONE or _FAR in words) and (m := _within(x, move(i, x), domain)) is not x:
                 yield Neighbour(f"with {names[i]} {words}", [*diff[:i], m, *diff[i + 1 :]], rest, far=_FAR in words)
+    for words, i, m in _towards_ends(diff, domains, seed):
+        yield Neighbour(f"with {names[i]} {words}", [*diff[:i], m, *diff[i + 1 :]], rest)
+        if len(diff) > 1:
+            spread = [_within(x, _spread(k, x, seed), domain) for k, (x, domain) in enumerate(zip(diff, domains))]
+            others = f"with {names[i]} {words} and the others {_SPREAD}"
+            yield Neighbour(others, [*spread[:i], m, *spread[i + 1 :]], rest)
     for words, i, m in _infinite(diff, domains, seed):
         yield Neighbour(f"with {words} of {names[i]}", [*diff[:i], m, *diff[i + 1 :]], rest, far=True)
     for words, change in _discrete_moves():
@@ -93,7 +100,7 @@ def _moves(seed: int) -> Iterator[tuple[str, Move]]:
     yield "all negative", lambda i, x: -np.abs(x)
     for factor in (10.0, 1e3, 1e-3, 1e-6):
         yield f"times {factor:g}", lambda i, x, factor=factor: factor * x
-    yield "over many sizes", lambda i, x: x * 10.0 ** (-4 * random(i, x).random(x.shape))
+    yield _SPREAD, lambda i, x: _spread(i, x, seed)
     yield "zero in places", lambda i, x: np.where(random(i, x).random(x.shape) < 0.4, 0.0, x)
     yield "all zero", lambda i, x: np.zeros_like(x)
     yield "rounded to whole numbers", lambda i, x: np.round(2 * x)
@@ -101,11 +108,26 @@ def _moves(seed: int) -> Iterator[tuple[str, Move]]:
     yield "all equal", lambda i, x: np.full_like(x, x.flat[0]) if x.size else x
 
 
+def _spread(i: int, x: np.ndarray, seed: int) -> np.ndarray:
+    return x * 10.0 ** (-4 * np.random.default_rng([seed, i, x.size]).random(x.shape))
+
+
 def _lonely_moves(seed: int) -> Iterator[tuple[str, Move]]:
     for factor in (1e3, 1e-3, -1.0):
         yield f"times {factor:g}", lambda i, x, factor=factor: factor * x
     yield "all zero", lambda i, x: np.zeros_like(x)
     yield "all one", lambda i, x: np.ones_like(x)
+
+
+def _towards_ends(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarray]]:
+    """The entries of an argument at many distances from an end of its interval; from 0, which is one, scaling does that."""
+    for i, (x, domain) in enumerate(zip(diff[:_ALONE], domains)):
+        for end in () if domain in (None, "fixed") else domain:
+            if end and np.isfinite(end):
+                nearer = 10.0 ** (-4 * np.random.default_rng([seed, i, x.size]).random(x.shape))
+                m = _within(x, end + (x - end) * nearer, domain)
+                if m is not x:
+                    yield f"near {end:g}", i, m
 
 
 def _infinite(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarray]]:

@@ -25,25 +25,32 @@ def resized(case: Case, args: tuple, seed: int) -> Iterator[tuple[str, tuple]]:
     if not sizes or "fixed" in case.domain.values():
         return
     odd = dict(zip(sizes, (n for n in _ODD if n not in sizes)))
+    other = next(n for n in _ODD if n not in sizes)
     plans = {
         "with odd sizes": odd,
         f"with {sizes[-1]} made {_BLOCK_AND_ONE}": {sizes[-1]: _BLOCK_AND_ONE},
         "with every size 1": dict.fromkeys(sizes, 1),
     }
+    if any(1 in x.shape for x in _arrays(args, static)):
+        plans[f"with every size of 1 made {other}"] = {1: other}
     for words, change in plans.items():
         yield words, with_sizes(args, static, change, seed)
     first = next((i for i, arg in enumerate(args) if i not in static and is_inexact(arg)), None)
     if first is not None:
         # axes of size 1 fit anything: a rule that takes no further axis would not notice
-        args = with_sizes(args, static, {1: next(n for n in _ODD if n not in sizes)}, seed)
+        args = with_sizes(args, static, {1: other}, seed)
         batch = np.stack([args[first], np.asarray(args[first])[..., ::-1] if np.ndim(args[first]) else args[first]])
         yield "with a leading batch axis of 2", (*args[:first], batch, *args[first + 1 :])
 
 
 def axis_sizes(args: tuple, static: tuple[int, ...]) -> list[int]:
     """The different sizes above 1 of the arguments' axes, in order."""
-    arrays = [x for i, arg in enumerate(args) if i not in static for x in jax.tree.leaves(arg) if _is_array(x)]
-    return sorted({size for x in arrays for size in x.shape if size > 1})
+    return sorted({size for x in _arrays(args, static) for size in x.shape if size > 1})
+
+
+def _arrays(args: tuple, static: tuple[int, ...]) -> list:
+    """The leaves that have axes."""
+    return [x for i, arg in enumerate(args) if i not in static for x in jax.tree.leaves(arg) if _is_array(x)]
 
 
 def with_sizes(args: tuple, static: tuple[int, ...], change: dict[int, int], seed: int) -> tuple:

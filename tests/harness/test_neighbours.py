@@ -46,6 +46,8 @@ def test_an_interval_is_kept():
     assert found
     for n in found:
         assert np.all((n.diff[0] > 0) & (n.diff[0] < 1)), n.words
+    (near,) = (n.diff[0] for n in found if n.words.endswith("near 1"))
+    assert np.max(near) > 0.99 and np.max(1 - near) > 5 * np.min(1 - near)
 
 
 def test_what_is_fixed_is_not_moved():

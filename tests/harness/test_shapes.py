@@ -16,6 +16,13 @@ def test_equal_sizes_change_together():
     assert len({*odd[0].shape, *odd[1].shape}) == 3
 
 
+def test_what_is_alone_becomes_several():
+    """A batch of one, which hides a mean over the batch; a sum of one."""
+    found = dict(resized(Case(max, (X[:1], W)), (X[:1], W), 0))
+    assert [x.shape for x in found["with every size of 1 made 3"]] == [(3, 5), (5, 6)]
+    assert not any("size of 1" in words for words, _ in resized(Case(max, (X, W)), (X, W), 0))
+
+
 def test_numbers_stay_in_their_interval():
     """Probabilities stay probabilities at any size; infinite entries make no NaN."""
     for _, (x, _) in resized(Case(max, (X, W)), (X, W), 0):
