@@ -12,6 +12,7 @@ import numpy as np
 
 from backproplab.harness.compare import in_double, largest
 from backproplab.harness.point import Point
+from backproplab.harness.shapes import is_offsets
 from backproplab.harness.view import view
 
 _FAR = "times 1000"
@@ -58,7 +59,7 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
     for words, i, m in _infinite(diff, domains, seed):
         yield Neighbour(f"with {words} of {names[i]}", [*diff[:i], m, *diff[i + 1 :]], rest, far=True)
     for words, change in _discrete_moves():
-        changed = [change(r) for r in rest]
+        changed = [r if _parts(r, p) else change(r) for r in rest]
         if any(c is not r for c, r in zip(changed, rest)):
             yield Neighbour(f"with {words}", diff, changed)
     again = view(p.case, p.case.arguments(seed + 1, p.dtype))
@@ -143,8 +144,13 @@ def _infinite(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarray]]
 
 def with_other_rest(p: Point) -> Point | None:
     """The point with its masks inverted and its whole numbers in reverse; None if it has none."""
-    changed = [_reversed(_inverted(r)) for r in p.view.rest]
+    changed = [r if _parts(r, p) else _reversed(_inverted(r)) for r in p.view.rest]
     return p.moved(p.view.diff, changed) if any(c is not r for c, r in zip(changed, p.view.rest)) else None
+
+
+def _parts(r: Any, p: Point) -> bool:
+    """Whether these numbers cut an axis of the arguments into parts: others would leave some of it out."""
+    return _kind(r) in "iu" and is_offsets(r, {n for x in jax.tree.leaves(p.args) for n in np.shape(x)})
 
 
 def _discrete_moves() -> Iterator[tuple[str, Callable[[Any], Any]]]:

@@ -43,13 +43,18 @@ def difference_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
         notes.append(f"finite differences disagree: {error:.3g} where their error bar is {bar:.3g}")
 
 
-def agrees_with_differences(p: Point, cotangents: list[np.ndarray], gradient: list[np.ndarray], seed: int) -> bool:
-    """Whether finite differences side with the rule, clearly, along every direction: then autodiff is at fault."""
+def agrees_with_differences(
+    p: Point, cotangents: list[np.ndarray], gradient: list[np.ndarray], seed: int, sure: float = 1e-5
+) -> bool:
+    """Whether finite differences side with the rule, clearly, along every direction: then autodiff is at fault.
+
+    sure: the share of a slope that their error bar must stay below.
+    """
     if p.case.by_design or p.pair.numerical or not _real(p) or not all(np.isfinite(g).all() for g in gradient):
         return False
     return all(
         s is not None
-        and s.bar < 1e-5 * abs(s.value)
+        and s.bar < sure * abs(s.value)
         and abs(_dot(gradient, v) - s.value) <= s.bar + 1e-11 * abs(s.value)
         for v, s in _slopes(p, cotangents, seed, directions=6)
     )

@@ -22,6 +22,7 @@ _STEPS = 2.0 ** -np.arange(3.0, 17.0, 2.0)  # of the size of an entry
 _PLACES = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 4.0, -4.0])  # in steps
 _ROUNDINGS = 64.0
 _SAFETY = 4.0
+_SHORTEST = 1e-290  # step: of a shorter one, at the end of an interval, the function may see nothing
 _NARROW = 2.0**-6  # of a step, where only small changes are allowed
 
 Gradients = Callable[[list], tuple[list[np.ndarray], list[np.ndarray]]]
@@ -130,7 +131,7 @@ def _slopes(samples: list, steps: np.ndarray, unit: float) -> tuple[np.ndarray, 
         before = np.concatenate([np.zeros_like(jump[:, :1]), jump[:, :-1]], 1)
         stays = np.maximum(jump - 0.5 * before, 0.0)
         bar = _SAFETY / 15 * np.abs(fine - coarse) + 1.5 * noise + stays
-    bar = np.where(np.isnan(bar), np.inf, bar)
+    bar = np.where(np.isnan(bar) | (steps < _SHORTEST), np.inf, bar)
     best = np.argmin(bar, 1)[:, None]
     slope, error = (np.take_along_axis(a, best, 1)[:, 0] for a in (fine, bar))
     return slope, error

@@ -2,10 +2,11 @@
 
 Axes of equal size are taken to be the same axis of the problem (the features of `x` and of `w`) and change together.
 Numbers are drawn anew between those given, so that they stay in any interval, and masks stay masks, those of floats
-too; whole numbers that index an axis stay inside it, lengths become lengths, and what is sorted stays sorted.
+too; whole numbers that index an axis stay inside it, lengths become lengths, offsets end where the axis does, and what is
+sorted stays sorted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import jax
@@ -61,7 +62,8 @@ def with_sizes(args: tuple, static: tuple[int, ...], change: dict[int, int], see
 
 def _resize(x: Any, change: dict[int, int], seed: int) -> np.ndarray:
     shape = tuple(change[size] if size in change else int(size) for size in x.shape)
-    if shape == x.shape or not x.size:
+    ends = is_offsets(x, change)
+    if not x.size or (shape == x.shape and not ends):
         return x
     generator = np.random.default_rng([seed, *shape])
     flat = x.reshape(-1)
@@ -75,7 +77,17 @@ def _resize(x: Any, change: dict[int, int], seed: int) -> np.ndarray:
             one = np.where(np.isfinite(one) & np.isfinite(other), share * one + (1 - share) * other, one)
     if x.ndim == 1 and x.dtype.kind != "b" and np.all(x[:-1] <= x[1:]) and x[0] < x[-1]:
         one = np.sort(one)
+    if ends:
+        one[0], one[-1] = 0, change[int(x[-1])]
     return one.astype(x.dtype)
+
+
+def is_offsets(x: Any, sizes: Container[int]) -> bool:
+    """Whether these are the places at which the parts of an axis begin, 0 first, and its size at the end."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "iu" or x.ndim != 1 or x.size < 2 or x[0] != 0 or int(x[-1]) not in sizes:
+        return False
+    return bool(np.all(x[:-1] <= x[1:]))
 
 
 def _inside(chosen: np.ndarray, given: np.ndarray, size: int, new: int) -> np.ndarray:

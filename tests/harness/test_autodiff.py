@@ -54,6 +54,27 @@ def test_differences_overrule_autodiff(monkeypatch):
     assert verify(case).status == "fail"
 
 
+def test_differences_overrule_autodiff_in_few_digits_too():
+    """A kernel that is smooth where two points coincide, with a constant that float32 rounds: autodiff divides 0 by 0."""
+
+    distance = lambda x, y: 5**0.5 * jnp.sqrt(jnp.sum((x[:, None] - y) ** 2, -1))
+
+    def kernel(x, y):
+        s = distance(x, y)
+        return (1 + s + s * s / 3) * jnp.exp(-s)
+
+    def bwd(args, dk):
+        x, y = args
+        s = distance(x, y)
+        apart = (-5 / 3 * (1 + s) * jnp.exp(-s) * dk)[..., None] * (x[:, None] - y)
+        return apart.sum(1), -apart.sum(0)
+
+    points = np.stack([X, 2 - X])
+    verdict = verify(by_hand(kernel, bwd), points, points)
+    assert verdict.status == "pass", verdict
+    assert autodiff.OVERRULED in verdict.notes and {c.name for c in verdict.checks} >= {"autodiff", "autodiff float32"}
+
+
 def test_autodiff_that_was_overruled_convicts_nobody_alone():
     """Elsewhere either: there finite differences decide as well, and convict a rule that is wrong there alone."""
     line = jax.custom_jvp(lambda x: 2 * x)

@@ -71,3 +71,10 @@ def test_types_stay():
     p, found = around(lambda x, y: x * y.sum(), normal(3), normal(2, 2))
     for n in found:
         assert [(x.shape, x.dtype) for x in n.diff] == [(x.shape, x.dtype) for x in p.view.diff], n.words
+
+
+def test_offsets_stay():
+    """Others would leave rows out; numbers that end elsewhere are no offsets."""
+    for ends, moves in ((9, False), (8, True)):
+        _, found = around(lambda x, offsets: x * offsets[1], normal(9), np.array([0, 4, ends]))
+        assert any(n.words.endswith("in reverse") for n in found) == moves

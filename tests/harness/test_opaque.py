@@ -43,6 +43,12 @@ def test_a_domain_is_kept():
     assert np.all(bar < 1e-7 * slope)  # and says something
 
 
+def test_at_the_end_of_an_interval():
+    """A step that is left no room says nothing: the function need not notice it."""
+    slope, bar = slopes(lambda x: jnp.where(jnp.abs(x) < 1e-300, 0.0, x), np.array([0.0, 0.5]), (-1e-307, np.inf))
+    assert np.isinf(bar[0]) and abs(slope[1] - 1) <= bar[1] < 1e-9
+
+
 def root(cosine=jnp.sin, first=lambda e: e):
     """y with y - e sin y = m, by a loop of unknown length; the derivative is that of the equation."""
 

@@ -46,6 +46,14 @@ def test_lengths_stay_lengths():
             assert found.min() >= least and found.max() <= new
 
 
+def test_offsets_end_where_the_axis_does():
+    """Of ragged rows one after the other: they begin at 0 and leave none out, also where their number stays."""
+    rows, offsets = np.ones((9, 2)), np.array([0, 3, 3, 9])
+    for change in ({9: 17}, {9: 5, 4: 3, 2: 7}, {9: 1}):
+        some, parts = with_sizes((rows, offsets), (), change, 0)
+        assert parts[0] == 0 and parts[-1] == len(some) == change[9] and np.all(np.diff(parts) >= 0)
+
+
 def test_weights_of_zero_and_one_stay_that():
     """A mask of floats: numbers between them would be of another kind."""
     mask = np.array([1.0, 0.0, 1.0, 1.0])
