@@ -3,6 +3,7 @@
 Samplers make the points. Importing this module touches no device: nothing is drawn before `Case.arguments` is called.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,11 +68,7 @@ class Case:
     def arguments(self, seed: int = 0, dtype: str = "float32") -> tuple:
         """The arguments as numpy arrays (keys as JAX arrays), floats in `dtype`; the same for the same seed."""
         static = static_argnums(self.fn)
-        key = jax.random.key(seed)
-        return tuple(
-            arg if i in static else _fill(arg, jax.random.fold_in(key, i), _dtype(dtype))
-            for i, arg in enumerate(self.args)
-        )
+        return tuple(arg if i in static else _fill(arg, (seed, i), _dtype(dtype)) for i, arg in enumerate(self.args))
 
     @property
     def id(self) -> str:
@@ -193,16 +190,20 @@ def _generator(key: jax.Array) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
-def _fill(arg: Any, key: jax.Array, dtype: np.dtype) -> Any:
+def _fill(arg: Any, place: tuple[int, ...], dtype: np.dtype) -> Any:
     leaves, tree = jax.tree.flatten(arg)
-    filled = [
-        _leaf(leaf, jax.random.fold_in(key, i) if callable(leaf) else key, dtype) for i, leaf in enumerate(leaves)
-    ]
-    return jax.tree.unflatten(tree, filled)
+    return jax.tree.unflatten(tree, [_leaf(leaf, (*place, i), dtype) for i, leaf in enumerate(leaves)])
 
 
-def _leaf(leaf: Any, key: jax.Array, dtype: np.dtype) -> Any:
-    value = leaf(key, dtype) if callable(leaf) else leaf
+@functools.lru_cache(maxsize=1024)  # to fold a number into a key takes JAX a millisecond
+def _key(seed: int, *place: int) -> jax.Array:
+    """The key of a leaf: every argument and every leaf of it has its own."""
+    with jax.ensure_compile_time_eval():
+        return jax.random.fold_in(_key(seed, *place[:-1]), place[-1]) if place else jax.random.key(seed)
+
+
+def _leaf(leaf: Any, place: tuple[int, ...], dtype: np.dtype) -> Any:
+    value = leaf(_key(*place), dtype) if callable(leaf) else leaf
     if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         return value
     if isinstance(value, (str, bytes)):
