@@ -19,7 +19,7 @@ from backproplab.harness.evaluated import evaluated
 from backproplab.harness.jitted import jitted
 from backproplab.harness.kinks import AT_ONCE, Kink, judge_kink
 from backproplab.harness.measured import measured
-from backproplab.harness.numerical import agrees_with_differences, differences_refute
+from backproplab.harness.numerical import SURE, agrees_with_differences, differences_refute
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.primitives import is_key
@@ -134,8 +134,8 @@ def _unless_overruled(p: Point, rounds: list, seed: int, checks: list[Check], no
         return checks
     gradients = [d.got for d in p.formulas(rounds[0])[len(p.outputs) :]]
     # in few digits the function's own constants are rounded, and differences know no better
-    sure = {"sure": _SURE_AGAIN} if OVERRULED in notes and not p.wide else {}
-    if not agrees_with_differences(p, rounds[0], gradients, seed, **sure):
+    sure = _SURE_AGAIN if OVERRULED in notes and not p.wide else SURE
+    if not agrees_with_differences(p, rounds[0], gradients, seed, sure):
         return checks
     notes.append(OVERRULED)
     return [

@@ -180,7 +180,7 @@ def _far(x: np.ndarray, d: Difference) -> np.ndarray:
 def _doubt(p: Point, seed: int) -> bool | None:
     """Whether rule and oracle differ at `p` by more than rounding, in any gradient that the oracle has there.
 
-    None if it has one of them only, or none, and no difference is seen.
+    None if it lacks some of them, or the value, and no difference is seen in the others.
     """
     cotangents = p.cotangents("random", seed)
     inputs, count = p.inputs(cotangents), len(p.outputs)

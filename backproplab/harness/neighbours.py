@@ -110,6 +110,7 @@ def _moves(seed: int) -> Iterator[tuple[str, Move]]:
 
 
 def _spread(i: int, x: np.ndarray, seed: int) -> np.ndarray:
+    """Each entry by a factor of its own, down to 1e-4."""
     return x * 10.0 ** (-4 * np.random.default_rng([seed, i, x.size]).random(x.shape))
 
 
@@ -124,9 +125,8 @@ def _towards_ends(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarr
     """The entries of an argument at many distances from an end of its interval; from 0, which is one, scaling does that."""
     for i, (x, domain) in enumerate(zip(diff[:_ALONE], domains)):
         for end in () if domain in (None, "fixed") else domain:
-            if end and np.isfinite(end):
-                nearer = 10.0 ** (-4 * np.random.default_rng([seed, i, x.size]).random(x.shape))
-                m = _within(x, end + (x - end) * nearer, domain)
+            if np.finfo(np.float64).tiny < abs(end) < np.inf:
+                m = _within(x, end + _spread(i, x - end, seed), domain)
                 if m is not x:
                     yield f"near {end:g}", i, m
 

@@ -17,6 +17,7 @@ from backproplab.harness.verdict import Check
 
 _DIRECTIONS = 2  # where the first is of no use
 _NEAR = 2.0**-12  # a step along a direction
+SURE = 1e-5  # of a slope: what the error bar of differences that decide stays below
 _BENT = 1e-2  # of the slope: what a smooth function may be bent by over that
 _SETTLES = 1e-3  # of a one-sided slope: what it may change by from that step to a shorter one, which is the step's own size for a curve
 
@@ -44,7 +45,7 @@ def difference_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
 
 
 def agrees_with_differences(
-    p: Point, cotangents: list[np.ndarray], gradient: list[np.ndarray], seed: int, sure: float = 1e-5
+    p: Point, cotangents: list[np.ndarray], gradient: list[np.ndarray], seed: int, sure: float = SURE
 ) -> bool:
     """Whether finite differences side with the rule, clearly, along every direction: then autodiff is at fault.
 
@@ -80,7 +81,7 @@ def differences_refute(p: Point, cotangents: list[np.ndarray], leaf: int, d: Dif
     slope, bar = float(values[-1]), float(bars[-1])
     ours, autodiffs = (float(np.vdot(g, v[leaf])) for g in (d.got, d.exact))
     sided = not np.isfinite(autodiffs) or abs(autodiffs - slope) <= bar + 1e-9 * abs(slope)
-    if not sided or bar >= 1e-5 * abs(slope) or abs(ours - slope) <= 1e-3 * abs(slope):
+    if not sided or bar >= SURE * abs(slope) or abs(ours - slope) <= 1e-3 * abs(slope):
         return None
     return f"along a random direction the slope is {ours:.6g}, finite differences have {slope:.6g}"
 
@@ -93,7 +94,7 @@ def contradiction(p: Point, seed: int) -> str | None:
     gradient = _formula(p, cotangents)
     ((v, s),) = _slopes(p, cotangents, seed, directions=1)
     ours = _dot(gradient, v)
-    if s is None or s.bar >= 1e-5 * abs(s.value) or abs(ours - s.value) <= 1e-3 * abs(s.value):
+    if s is None or s.bar >= SURE * abs(s.value) or abs(ours - s.value) <= 1e-3 * abs(s.value):
         return None
     line = _line(p, cotangents)
     before, here, behind = (line(v, t).value for t in (-_NEAR, 0.0, _NEAR))
