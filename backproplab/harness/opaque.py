@@ -22,7 +22,7 @@ _STEPS = 2.0 ** -np.arange(3.0, 17.0, 2.0)  # of the size of an entry
 _PLACES = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 4.0, -4.0])  # in steps
 _ROUNDINGS = 64.0
 _SAFETY = 4.0
-_SHORTEST = 1e-290  # step: of a shorter one, at the end of an interval, the function may see nothing
+_NO_ROOM = 1e-290  # for a step, at the end of an interval: then it goes beyond, where a kink or NaN widens the bar
 _NARROW = 2.0**-6  # of a step, where only small changes are allowed
 
 Gradients = Callable[[list], tuple[list[np.ndarray], list[np.ndarray]]]
@@ -114,7 +114,7 @@ def _steps(x: Any, domain: Any) -> np.ndarray:
     if domain is None:
         return steps
     room = np.minimum(x - domain[0], domain[1] - x) / 5
-    return np.where(room[:, None] > 0, np.minimum(steps, room[:, None]), steps)
+    return np.where(room[:, None] > _NO_ROOM, np.minimum(steps, room[:, None]), steps)
 
 
 def _slopes(samples: list, steps: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +131,7 @@ def _slopes(samples: list, steps: np.ndarray, unit: float) -> tuple[np.ndarray, 
         before = np.concatenate([np.zeros_like(jump[:, :1]), jump[:, :-1]], 1)
         stays = np.maximum(jump - 0.5 * before, 0.0)
         bar = _SAFETY / 15 * np.abs(fine - coarse) + 1.5 * noise + stays
-    bar = np.where(np.isnan(bar) | (steps < _SHORTEST), np.inf, bar)
+    bar = np.where(np.isnan(bar), np.inf, bar)
     best = np.argmin(bar, 1)[:, None]
     slope, error = (np.take_along_axis(a, best, 1)[:, 0] for a in (fine, bar))
     return slope, error
