@@ -53,22 +53,26 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise):
         return
     factor = _factor(got, right)
     if factor is not None:
+        if abs(factor + 1) < _NUMBER:
+            yield "has the wrong sign"
+            return
         named = _name(factor, sizes)
         if not named:
             alone = {name: a for name, a in arrays.items() if np.size(a) == 1}
             yield from factors(got, right, alone)
             yield from terms(got, right, alone)
-        yield "has the wrong sign" if abs(factor + 1) < _NUMBER else f"is {factor:.7g} times the right one{named}"
+        if not named and got.size == 1:  # any number is so many times another
+            yield from _of_suspects(got, right, suspects)
+            if sentence := otherwise():
+                yield sentence
+        yield f"is {factor:.7g} times the right one{named}"
         return
     near = same(got, right)  # then so is much else
     if not near and same(got, np.conj(right)):
         yield "is the complex conjugate of the right one"
         return
     yield from _rearranged(got, right, others)
-    for sentence, gradient in suspects:
-        if same(got, gradient) and not (near and same(gradient, right)):
-            yield sentence
-            return
+    yield from _of_suspects(got, right, suspects)
     yield from factors(got, right, arrays)
     if sentence := otherwise():
         yield sentence
@@ -85,6 +89,14 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise):
         yield f"has the wrong sign in {int(wrong.sum())} of {wrong.size} entries{_place(wrong)}"
         return
     yield from _missing_term(got, right)
+
+
+def _of_suspects(got, right, suspects):
+    near = same(got, right)
+    for sentence, gradient in suspects:
+        if same(got, gradient) and not (near and same(gradient, right)):
+            yield sentence
+            return
 
 
 def _rearranged(got, right, others):

@@ -106,6 +106,17 @@ def test_suspects():
     assert "is wrong" in words(RIGHT**2, suspects=suspects)
 
 
+def test_a_single_number():
+    """It is so many times any other, which says nothing where something else does; a half may be one."""
+    told = lambda got, otherwise, suspects=(): diagnose(
+        "w", np.array(got), np.array(0.7), np.array(True), {}, {}, suspects, {}, lambda: otherwise
+    )
+    assert "leaves out a path" in told(0.3, "leaves out a path")
+    assert "is one" in told(0.3, "leaves out a path", [("is one", np.array(0.3))])
+    assert "times the right one" in told(0.3, None)
+    assert "is 0.5 times the right one = 1/2" in told(0.35, "leaves out a path")
+
+
 def test_some_entries():
     """Where half of the entries or fewer are wrong, what they are times the right ones."""
     wrong = random.permutation(25).reshape(5, 5) < 6
