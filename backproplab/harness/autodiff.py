@@ -59,7 +59,6 @@ def formula_checks(p: Point, seed: int, notes: list[str], again: bool = False) -
     rounds = p.rounds(seed)[:1] if again else p.rounds(seed)
     looked = functools.cache(lambda: _kink(p, seed))
     if _differ(p, rounds, again) and (kink := looked()) and kink.admissible:
-        notes.append(kink.words)
         yield from _beside_kink(p, rounds, kink, seed, notes, again)
         return
     checks = _compared(p, rounds, seed, again)
@@ -116,13 +115,13 @@ def _second_opinion(
     if kink is None:
         return _unless_overruled(p, rounds, seed, checks, notes)
     if kink.admissible:
-        notes.append(kink.words)
         return _beside_kink(p, rounds, kink, seed, notes, again)
     return [replace(c, cause=kink.words) if c.status == "fail" and c.name != "value" else c for c in checks]
 
 
 def _beside_kink(p: Point, rounds: list, kink: Kink, seed: int, notes: list[str], again: bool) -> list[Check]:
-    """The checks of the output entries that have no kink, where some have one with slopes that will do."""
+    """The checks of the output entries that have no kink, where some have one with slopes that will do, as a note says."""
+    notes.append(kink.words)
     besides = _compared(p, [_without_rows(kink.rows, cotangents) for cotangents in rounds], seed, again)
     # an infinite slope of autodiff is no number for a cotangent of 0 either
     return checks_beside_kink(p, seed, notes) if any(c.status == "inconclusive" for c in besides) else besides

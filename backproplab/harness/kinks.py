@@ -56,7 +56,7 @@ def judge_kink(
         vs = [looks.direction(k) for k in ks]
         return slopes(vs, [[t * d for d in v] for v in vs])
 
-    # single entries find no kink that none of so many entries at once meets
+    # a kink in any one entry is met by directions that move them all; single ones are for judging it
     rows = np.flatnonzero(np.any([_kinked(along, looks, ks) for ks in chunks(looks.alone)], 0))
     if rows.size == 0:
         return None

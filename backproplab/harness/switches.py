@@ -173,8 +173,7 @@ def _of_values(eqn: Any, touched: list[bool], at: str, names: dict[Any, str]) ->
             words = f"holds, where an index of {here} is there several times, the {which} contribution alone: they overwrite each other where they should add up"
             yield switch(setting, words, f"{which} alone")
     for k, v in enumerate(eqn.invars):
-        # a transposed factor beside one that does not move is a transposed gradient, which shows without this
-        for change in rearranged.operand(eqn, k) if any(touched[j] for j in range(len(touched)) if j != k) else ():
+        for change in rearranged.operand(eqn, k):
             words = f"{is_that}in which {_name(v, names)} is {change} before {here}"
             settings = (_OFF, words), (_OTHER, f"{words}, as far as the slope goes")
             yield Switch((id(eqn), change, k), here, settings)

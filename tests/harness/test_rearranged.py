@@ -26,6 +26,10 @@ def shared_slope(size):
 
 
 OTHERS = {
+    "`sin` is transposed before `dot_general`": (  # beside a matrix that does not move
+        lambda x, w: KERNEL[0] @ jnp.sin(x[:3]) * w[0, 0],
+        lambda x, w: KERNEL[0] @ jnp.sin(x[:3]).T * w[0, 0],
+    ),
     "`w` is flipped along its spatial axes before `conv": (convolved, lambda x, w: convolved(x, w[::-1])),
     "`w` is taken with its channels in and out exchanged": (
         convolved,
