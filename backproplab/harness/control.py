@@ -63,7 +63,7 @@ def _numpy_scan(step, state, xs, length, reverse):
 
 
 # Steps after which a `while` is given up: a loop that ends in the precision of the device need not end in float64.
-_MOST_STEPS = 10_000
+MOST_STEPS = 10_000
 
 
 def _while(interpreter: Any, eqn, inputs):
@@ -81,7 +81,7 @@ def _while(interpreter: Any, eqn, inputs):
         outputs, more = interpreter.inside(p["body_jaxpr"], [*body_consts, *carry])
         return outputs, count + 1, unsure | now, _STEP_WEIGHT * branches + inner + more
 
-    goes_on = lambda state: condition(state[0])[0] & (state[1] < _MOST_STEPS)
+    goes_on = lambda state: condition(state[0])[0] & (state[1] < MOST_STEPS)
     state = ([interpreter.full(c) for c in carry], xp.zeros((), np.int32), xp.zeros((), bool), xp.zeros(()))
     if xp is np:
         while goes_on(state):
@@ -90,7 +90,7 @@ def _while(interpreter: Any, eqn, inputs):
         state = jax.lax.while_loop(goes_on, step, state)
     carry, count, unsure, branches = state
     interpreter.branches = interpreter.branches + branches
-    given_up = count >= _MOST_STEPS
+    given_up = count >= MOST_STEPS
     if xp is np and given_up:
         return None  # as an operation without a rule: run by JAX
     unsure = unsure | condition(carry)[1] | given_up

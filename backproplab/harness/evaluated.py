@@ -8,13 +8,11 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
-from backproplab.harness.control import scan_sizes, solver, split
+from backproplab.harness.control import MOST_STEPS, scan_sizes, solver, split
 from backproplab.harness.error_rules import is_float
 from backproplab.harness.primitives import bind
 from backproplab.harness.pruning import needed, variables
 from backproplab.harness.rounding import body_of
-
-_MOST_STEPS = 10_000  # of a `while`, before it is left to JAX
 
 
 def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
@@ -95,7 +93,7 @@ def _scan(eqn: Any, inputs: list) -> list:
 def _while(eqn: Any, inputs: list) -> list:
     p = eqn.params
     asks, does, carry = split(inputs, p["cond_nconsts"], p["body_nconsts"])
-    for _ in range(_MOST_STEPS):
+    for _ in range(MOST_STEPS):
         if not _run(p["cond_jaxpr"], [*asks, *carry])[0]:
             return carry
         carry = _run(p["body_jaxpr"], [*does, *carry])
