@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import mpmath
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
@@ -133,21 +132,21 @@ def _gather(eqn, data, *places):
     """Which entry goes where is asked of the operation itself, run on the entries' numbers: 0 is what is filled in."""
     numbers = np.arange(1.0, data.size + 1).reshape(data.shape)
     filled = {"fill_value": 0.0} if "fill_value" in eqn.params else {}
-    (source,) = bind(eqn, [numbers, *places], jnp, **filled)
+    (source,) = bind(eqn, [numbers, *places], np, **filled)
     return np.append(_mpf(np.zeros(1)), data.ravel())[np.asarray(source, int)]
 
 
-def _scatter_add(eqn, data, places, updates):
-    """The transpose of adding at places is gathering from them: it says where each entry of `updates` goes."""
-    add = lambda u: bind(eqn, [jnp.zeros(data.shape), places, u], jnp)[0]
-    numbers = jnp.arange(1.0, data.size + 1).reshape(data.shape)
-    (target,) = jax.vjp(add, jnp.zeros(updates.shape))[1](numbers)
-    total = np.append(_mpf(np.zeros(1)), data.ravel())
-    np.add.at(total, np.asarray(target, int).ravel(), updates.ravel())
-    return total[1:].reshape(data.shape)
+def _scattered(eqn, data, places, updates):
+    return NUMPY[eqn.primitive.name](eqn.params, data, places, updates)
 
 
-_INDEXED = {"gather": _gather, "dynamic_slice": _gather, "scatter-add": _scatter_add, "scatter_add": _scatter_add}
+_INDEXED = {
+    "gather": _gather,
+    "dynamic_slice": _gather,
+    "scatter": _scattered,
+    "scatter-add": _scattered,
+    "scatter_add": _scattered,
+}
 
 _PRECISE = {
     "div": _each(_quotient, 2), "exp": _each(mpmath.exp), "exp2": _each(lambda x: mpmath.mpf(2) ** x), "log": _each(_log), "log2": _each(lambda x: _log(x) / mpmath.log(2)),

@@ -4,6 +4,7 @@ Small programs are interpreted once or twice; numpy runs an operation in microse
 """
 
 import functools
+import operator
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from jax import lax
 from scipy import special
 
-from backproplab.harness import numpy_linalg
+from backproplab.harness import numpy_linalg, numpy_windows
 from backproplab.harness.jitted import quick_options
 
 # Functions that JAX (from 0.12 on) puts together from the bits of their argument.
@@ -122,121 +123,6 @@ def _reshape(p, x):
 def _slice(p, x):
     strides = p["strides"] or (1,) * np.ndim(x)
     return x[tuple(slice(*s) for s in zip(p["start_indices"], p["limit_indices"], strides))]
-
-
-def _pad(p, x, fill):
-    """Entries `interior` apart, `low` and `high` beside them; where these are negative, entries are cut off."""
-    shape, into, of = [], [], []
-    for size, (low, high, interior) in zip(x.shape, p["padding_config"]):
-        step = 1 + interior
-        shape.append(max(0, low + high + size + interior * max(0, size - 1)))
-        first = max(0, -(low // step))
-        count = max(0, min(size - first, -((low + first * step - shape[-1]) // step)))
-        of.append(slice(first, first + count))
-        into.append(slice(low + first * step, low + (first + count) * step, step) if count else slice(0))
-    out = np.full(shape, fill, x.dtype)
-    out[tuple(into)] = x[tuple(of)]
-    return out
-
-
-def _window(shape, starts, sizes):
-    """Where a slice of these sizes lies; one that would reach beyond the end is moved back, as JAX does."""
-    starts = [int(np.clip(start, 0, n - size)) for start, n, size in zip(starts, shape, sizes)]
-    return tuple(slice(start, start + size) for start, size in zip(starts, sizes))
-
-
-def _dynamic_slice(p, x, *starts):
-    return x[_window(x.shape, starts, p["slice_sizes"])]
-
-
-def _dynamic_update_slice(p, x, update, *starts):
-    out = np.array(x)
-    out[_window(x.shape, starts, update.shape)] = update
-    return out
-
-
-def _gather(p, x, places):
-    """A window of x at each place."""
-    d, sizes = p["dimension_numbers"], p["slice_sizes"]
-    held = (*d.collapsed_slice_dims, *d.operand_batching_dims)
-    index, inside = _windows(p, x.shape, places, d.start_index_map, d.operand_batching_dims, d.start_indices_batching_dims, sizes, held)  # fmt: skip
-    out = x[index]
-    if str(p["mode"]).endswith("FILL_OR_DROP"):
-        out = np.where(inside, out, _filling(x.dtype) if p["fill_value"] is None else p["fill_value"])
-    first = places.ndim - 1
-    return np.moveaxis(out, range(first, out.ndim), d.offset_dims)
-
-
-def _filling(dtype):
-    """What JAX puts where there is nothing to gather."""
-    if np.issubdtype(dtype, np.integer):
-        return np.iinfo(dtype).min if np.issubdtype(dtype, np.signedinteger) else np.iinfo(dtype).max
-    return np.asarray(np.nan, dtype)
-
-
-def _scattered(combine):
-    """Each window of `updates` combined with what is at its place; windows that reach outside are dropped."""
-
-    def run(p, x, places, updates):
-        d = p["dimension_numbers"]
-        held = (*d.inserted_window_dims, *d.operand_batching_dims)
-        updates = np.moveaxis(updates, d.update_window_dims, range(places.ndim - 1, updates.ndim))
-        window = iter(updates.shape[places.ndim - 1 :])
-        sizes = [1 if a in held else next(window) for a in range(x.ndim)]
-        index, inside = _windows(p, x.shape, places, d.scatter_dims_to_operand_dims, d.operand_batching_dims, d.scatter_indices_batching_dims, sizes, held)  # fmt: skip
-        inside = np.broadcast_to(inside, updates.shape)
-        out = np.array(x)
-        combine(out, tuple(np.broadcast_to(i, updates.shape)[inside] for i in index), updates[inside])
-        return out
-
-    return run
-
-
-def _windows(p, shape, places, axes, batched, batches, sizes, held):
-    """For windows of these sizes at each place: their entries' indices along each axis, and which windows lie inside.
-
-    The last axis of `places` holds the start along each of `axes`; along an axis of `batched` it is the place's own number
-    along that of `batches`, along others 0. All shaped (place..., window...), the window without the axes in `held`.
-    """
-    count, starts = places.shape[:-1], [np.zeros((), int)] * len(shape)
-    for k, a in enumerate(axes):
-        starts[a] = places[..., k].astype(np.int64)
-    for a, b in zip(batched, batches):
-        starts[a] = np.arange(count[b]).reshape([-1 if i == b else 1 for i in range(len(count))])
-    room = [n - size for n, size in zip(shape, sizes)]
-    inside = np.broadcast_to(
-        np.all([np.broadcast_to((s >= 0) & (s <= r), count) for s, r in zip(starts, room)], 0), count
-    )
-    free = [a for a in range(len(shape)) if a not in held]
-    along = lambda a: np.arange(sizes[a]).reshape([-1 if b == a else 1 for b in free]) if a in free else 0
-    lift = lambda x: x.reshape(*x.shape, *[1] * len(free)) if x.ndim else x
-    index = [lift(np.clip(s, 0, r)) + along(a) for a, (s, r) in enumerate(zip(starts, room))]
-    clipped = str(p["mode"]).endswith("CLIP")
-    return tuple(np.broadcast_arrays(*index)) if index else (), lift(np.ones_like(inside) if clipped else inside)
-
-
-def _set(out, index, updates):
-    out[index] = updates
-
-
-def _convolution(p, x, w):
-    """As a product of matrices per group: every window of x, made a row, times the kernel of each output channel."""
-    spec = p["dimension_numbers"]
-    x, w = np.transpose(x, spec.lhs_spec), np.transpose(w, spec.rhs_spec)  # batch, channels, space; out, in, space
-    spread = [(low, high, d - 1) for (low, high), d in zip(p["padding"], p["lhs_dilation"])]
-    x = _pad({"padding_config": [(0, 0, 0), (0, 0, 0), *spread]}, x, 0.0)
-    w = _pad({"padding_config": [(0, 0, 0), (0, 0, 0), *[(0, 0, d - 1) for d in p["rhs_dilation"]]]}, w, 0.0)
-    space, kernel = tuple(range(2, x.ndim)), w.shape[2:]
-    counts = [max(0, (n - k) // s + 1) for n, k, s in zip(x.shape[2:], kernel, p["window_strides"])]
-    room = [(0, max(0, k - n)) for n, k in zip(x.shape[2:], kernel)]  # for a window at least, counted or not
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, [(0, 0), (0, 0), *room]), kernel, space)
-    taken = [slice(0, count * s, s) for count, s in zip(counts, p["window_strides"])]
-    windows = windows[(slice(None), slice(None), *taken)]
-    groups = p["feature_group_count"] * p["batch_group_count"]
-    parts = zip(np.split(windows, groups, 0 if p["batch_group_count"] > 1 else 1), np.split(w, groups))
-    summed = ((1, *(a + len(space) for a in space)), (1, *space))
-    out = np.concatenate([np.moveaxis(np.tensordot(part, k, summed), -1, 1) for part, k in parts], 1)
-    return np.transpose(out, np.argsort(spec.out_spec))
 
 
 def _dot_general(p, x, y):
@@ -361,11 +247,12 @@ NUMPY = {
     "cummax": _running(np.maximum.accumulate), "cummin": _running(np.minimum.accumulate), "dot_general": _dot_general,
     "broadcast_in_dim": _broadcast_in_dim, "reshape": _reshape,
     "transpose": lambda p, x: np.transpose(x, p["permutation"]), "squeeze": lambda p, x: np.squeeze(x, tuple(p["dimensions"])),
-    "expand_dims": lambda p, x: np.expand_dims(x, tuple(p["dimensions"])), "slice": _slice, "pad": _pad, "dynamic_slice": _dynamic_slice, "dynamic_update_slice": _dynamic_update_slice,
-    "conv_general_dilated": _convolution, "gather": _gather, "scatter": _scattered(_set),
-    **{f"scatter{dash}{name}": _scattered(ufunc.at) for dash in "-_" for name, ufunc in
+    "expand_dims": lambda p, x: np.expand_dims(x, tuple(p["dimensions"])), "slice": _slice, "pad": numpy_windows.pad, "dynamic_slice": numpy_windows.dynamic_slice, "dynamic_update_slice": numpy_windows.dynamic_update_slice,
+    "conv_general_dilated": numpy_windows.convolution, "gather": numpy_windows.gather, "scatter": numpy_windows.scattered(operator.setitem),
+    **{f"scatter{dash}{name}": numpy_windows.scattered(ufunc.at) for dash in "-_" for name, ufunc in
        (("add", np.add), ("sub", np.subtract), ("mul", np.multiply), ("min", np.minimum), ("max", np.maximum))},
-    "rev": lambda p, x: np.flip(x, tuple(p["dimensions"])), "copy": lambda p, x: x, "copy_p": lambda p, x: x,
+    "reduce_window_sum": numpy_windows.reduced(np.sum, 0), "reduce_window_max": numpy_windows.reduced(np.max, -np.inf),
+    "reduce_window_min": numpy_windows.reduced(np.min, np.inf), "rev": lambda p, x: np.flip(x, tuple(p["dimensions"])), "copy": lambda p, x: x, "copy_p": lambda p, x: x,
     "stop_gradient": lambda p, x: x, "concatenate": lambda p, *xs: np.concatenate(xs, p["dimension"]),
     "stack": lambda p, *xs: np.stack(xs, p["axis"]), "unstack": lambda p, x: list(np.moveaxis(x, p["axis"], 0)),
     "split": lambda p, x: np.split(x, np.cumsum(p["sizes"])[:-1], p["axis"]),

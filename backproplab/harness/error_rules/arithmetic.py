@@ -86,8 +86,3 @@ def doubt_anywhere(shape, xp, *errors):
     """inf everywhere if any entry of any of the errors is positive."""
     found = [xp.max(e, initial=0.0) for e in errors if e is not None]
     return xp.broadcast_to(xp.where(sum(found) > 0, xp.inf, 0.0), shape) if found else None
-
-
-def through_jax(f, xp, *args):
-    """A function of JAX's, for the library that the analysis computes with."""
-    return np.asarray(f(*args)) if xp is np else f(*args)

@@ -5,10 +5,11 @@ import math
 import numpy as np
 from jax import lax
 
-from backproplab.harness.error_rules.arithmetic import doubt_anywhere, error_array, plus, through_jax, values
+from backproplab.harness.error_rules.arithmetic import doubt_anywhere, error_array, plus, values
 from backproplab.harness.error_rules.contractions import sum_of
 from backproplab.harness.error_rules.machine import Bounded, is_float
-from backproplab.harness.primitives import bind
+from backproplab.harness.numpy_windows import reduced
+from backproplab.harness.primitives import NUMPY, bind
 
 
 def moved(eqn, inputs, machine):
@@ -41,12 +42,17 @@ def scatter(eqn, inputs, machine):
         return [Bounded(out, unsure)]
     if not is_float(out):
         return [Bounded(out, plus(unsure, doubt_anywhere(np.shape(out), xp, data.error, updates.error)))]
-    p = eqn.params
-    set_or_largest = lax.scatter if eqn.primitive.name == "scatter" else lax.scatter_max
-    meet = lambda a, b: set_or_largest(a, places.value, b, p["dimension_numbers"],
-        indices_are_sorted=p["indices_are_sorted"], unique_indices=p["unique_indices"], mode=p["mode"])  # fmt: skip
-    error = through_jax(meet, xp, error_array(data, xp), error_array(updates, xp))
+    error = _met(eqn, error_array(data, xp), places.value, error_array(updates, xp), xp)
     return [Bounded(out, plus(error, unsure))]
+
+
+def _met(eqn, data, places, updates, xp):
+    """Set as the operation sets, or the largest of what meets."""
+    name, p = "scatter" if eqn.primitive.name == "scatter" else "scatter_max", eqn.params
+    if xp is np:
+        return NUMPY[name](p, data, places, updates)
+    options = {k: p[k] for k in ("indices_are_sorted", "unique_indices", "mode")}
+    return getattr(lax, name)(data, places, updates, p["dimension_numbers"], **options)
 
 
 def dynamic_update_slice(eqn, inputs, machine):
@@ -67,10 +73,11 @@ def window_extreme(eqn, inputs, machine):
 
 
 def _largest_in_window(eqn, error, xp):
+    if xp is np:
+        return reduced(np.max, 0.0)(eqn.params, error)
     p = eqn.params
-    window = lambda e: lax.reduce_window(e, 0.0, lax.max, p["window_dimensions"], p["window_strides"], p["padding"],
-                                         p.get("base_dilation"), p.get("window_dilation"))  # fmt: skip
-    return through_jax(window, xp, error)
+    return lax.reduce_window(error, 0.0, lax.max, p["window_dimensions"], p["window_strides"], p["padding"],
+                             p.get("base_dilation"), p.get("window_dilation"))  # fmt: skip
 
 
 def select_and_scatter_add(eqn, inputs, machine):
