@@ -23,6 +23,7 @@ from backproplab.harness.backward import Backward, NoRule, Rule, rule_of
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.edits import MUTATIONS, Edit, edits, literals
 from backproplab.harness.error_rules import lifted
+from backproplab.harness.evaluated import evaluated
 from backproplab.harness.neighbours import neighbours
 from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point
@@ -123,7 +124,7 @@ def mutate(cases: Case | Sequence[Case], seed: int = 0, limit: int = 60, seconds
             break
         with np.errstate(all="ignore"):
             found.append(_tried(edit, trials))
-    points = sum(len(trial.elsewhere()) for trial in trials if trial.asked)
+    points = sum(len(trial.points) for trial in trials)
     return Mutation(function_name(cases[0].fn), len(cases), tuple(found), len(possible), len(sample) - len(found), points, seed,
                     time.monotonic() - began)  # fmt: skip
 
@@ -168,11 +169,19 @@ class _Question(NamedTuple):
     floors: what would be a large entry of each gradient if it vanishes.
     """
 
-    words: str
     inputs: list
     exact: list[np.ndarray]
     errors: list[np.ndarray]
     judged: list[np.ndarray]
+    floors: list[float]
+
+
+class _Place(NamedTuple):
+    """Another point, in words: inputs of the rule and what it answers there in float64; floors as in a question."""
+
+    words: str
+    inputs: list
+    answers: list[np.ndarray]
     floors: list[float]
 
 
@@ -183,8 +192,8 @@ class _Trial:
         self.p, self.rule, self.seed = p, rule, seed
         self.edits = {edit.key: edit for edit in edits(rule.backward, MUTATIONS, numbers)}
         self.questions = list(self._asked_by_the_case())
-        self.asked = False
-        self._elsewhere: list[_Question] | None = None
+        self.points: list[_Place] = []
+        self._further = self._other_points()
         self._undecided: set[str] | None = None
 
     def catches(self, key: tuple) -> bool:
@@ -196,12 +205,16 @@ class _Trial:
 
     def differs(self, key: tuple) -> str | None:
         """The first other point at which the mutant is not the rule, in words."""
-        program = self.rule.program(self.edits[key].change())
-        for q in self.elsewhere():
-            if any(not _same(d) for d in _answers(program, q)) and not _same_in_many_digits(
-                program, self.rule.program(), q
-            ):
-                return q.words
+        program, rule = self.rule.program(self.edits[key].change()), self.rule.program()
+        for at in self.elsewhere():
+            answers = evaluated(program, at.inputs)
+            if all(np.array_equal(a, v, equal_nan=True) for a, v in zip(answers, at.answers)):
+                continue
+            values, errors = _run(rule, at.inputs)
+            exact = [np.broadcast_to(v, np.shape(x)) for v, x in zip(values, self.p.view.diff)]
+            q = _Question(at.inputs, exact, errors, _everywhere(exact), at.floors)
+            if any(not _same(d) for d in _answers(program, q)) and not _same_in_many_digits(program, rule, q):
+                return at.words
         return None
 
     def planted(self, key: tuple) -> Point:
@@ -214,19 +227,19 @@ class _Trial:
         """The first point at which the compiled mutant is further from the compiled rule than a few roundings, in words."""
         count = len(self.p.outputs)
         unit = float(ml_dtypes.finfo(self.p.dtype).eps)
-        for q in self.elsewhere():
-            ours, theirs = (pair.rule(q.inputs)[count:] for pair in (self.p.pair, planted.pair))
-            for a, b, floor in zip(ours, theirs, q.floors):
+        for at in self.elsewhere():
+            ours, theirs = (pair.rule(at.inputs)[count:] for pair in (self.p.pair, planted.pair))
+            for a, b, floor in zip(ours, theirs, at.floors):
                 if not largest([a - b]) <= _FEW * unit * max(largest([a]), floor):
-                    return q.words
+                    return at.words
         return None
 
-    def elsewhere(self) -> list[_Question]:
-        """The rule itself at the case's point, its neighbours and fresh draws, where the function is defined."""
-        self.asked = True
-        if self._elsewhere is None:
-            self._elsewhere = list(self._other_points())
-        return self._elsewhere
+    def elsewhere(self) -> Iterator["_Place"]:
+        """The case's point, its neighbours and fresh draws, where the function is defined; each looked for once."""
+        yield from self.points
+        for at in self._further:
+            self.points.append(at)
+            yield at
 
     def undecided(self) -> set[str]:
         """The checks that do not decide about the rule as it is; asked once a mutant does not pass one. Raises WrongRule."""
@@ -251,39 +264,37 @@ class _Trial:
             )
             for c in rounds:
                 exact, errors = p.pair.analyse_oracle(p.inputs(c), lifted())
-                q = _Question("", p.inputs(c), exact[count:], errors[count:], [], free)
+                q = _Question(p.inputs(c), exact[count:], errors[count:], [], free)
                 # where the rule as it stands differs from autodiff, at a kink, another check must judge
                 yield q._replace(judged=[~d.wrong for d in _answers(self.rule.program(), q)])
         if p.case.expect is not None:
             numbers = zip(jax.tree.leaves(p.case.expect), p.view.diff)
             exact = [np.broadcast_to(np.asarray(e, np.float64), np.shape(x)) for e, x in numbers]
             inputs = p.inputs(p.cotangents("ones", 0))
-            yield _Question("", inputs, exact, [2.0**-52 * np.abs(e) for e in exact], _everywhere(exact), free)
+            yield _Question(inputs, exact, [2.0**-52 * np.abs(e) for e in exact], _everywhere(exact), free)
 
-    def _other_points(self) -> Iterator[_Question]:
+    def _other_points(self) -> Iterator["_Place"]:
         p = self.p
-        yield from self._answered(p, "at its own point, within the bounds of its checks")
+        yield from self._defined(p, "at its own point, within the bounds of its checks")
         for n in neighbours(p, self.seed):
-            yield from self._answered(p.moved(n.diff, n.rest), n.words)
+            yield from self._defined(p.moved(n.diff, n.rest), n.words)
         for seed in range(self.seed + 2, self.seed + 2 + _SEEDS):
-            yield from self._answered(point(p.case, seed, p.dtype, p.device, p.matmul), f"at seed {seed}")
+            yield from self._defined(point(p.case, seed, p.dtype, p.device, p.matmul), f"at seed {seed}")
         generator = np.random.default_rng([self.seed, 5])
         domains = [p.case.domain.get(position) for position in p.view.positions]
         drawn = [_drawn(x, domain, generator) for x, domain in zip(p.view.diff, domains)]
-        yield from self._answered(p.moved(drawn), "at random numbers")
+        yield from self._defined(p.moved(drawn), "at random numbers")
 
-    def _answered(self, p: Point, words: str) -> Iterator[_Question]:
-        """The rule's own answer at `p`, if autodiff's is finite there."""
+    def _defined(self, p: Point, words: str) -> Iterator["_Place"]:
+        """`p`, if autodiff's values and gradients are finite there."""
         cotangents, count = p.cotangents("random", self.seed), len(p.outputs)
         inputs = p.inputs(cotangents)
-        outputs, _ = p.pair.analyse_oracle(inputs, lifted())
+        outputs = p.pair.oracle(inputs)
         if not all(np.isfinite(a).all() for a in outputs):
             return
-        values, errors = _run(self.rule.program(), inputs)
-        values = [np.broadcast_to(v, np.shape(x)) for v, x in zip(values, p.view.diff)]
         product = max((largest([y]) * largest([c]) for y, c in zip(outputs[:count], cotangents)), default=0.0)
         floors = [product / (largest([x]) or 1.0) for x in p.view.diff]
-        yield _Question(words, inputs, values, errors, _everywhere(values), floors)
+        yield _Place(words, inputs, evaluated(self.rule.program(), inputs), floors)
 
 
 def _drawn(x: np.ndarray, domain: Any, generator: np.random.Generator) -> np.ndarray:

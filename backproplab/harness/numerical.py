@@ -149,7 +149,7 @@ def _line(p: Point, cotangents) -> Callable[[list, float], Sample]:
         with jax.enable_x64(p.wide):
             typed = [jnp.asarray(x, d.dtype) for x, d in zip(diff, p.view.diff)]
             closed = jax.make_jaxpr(scalar)(typed, p.view.rest, [jnp.asarray(c) for c in cotangents])
-            return run_analysis(closed, set())
+            return run_analysis(closed, set(), branching=True)
 
     analyse = p.once("line", analysis)
     wide_cotangents = [np.asarray(c, np.float64) for c in cotangents]

@@ -117,9 +117,9 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     return analyse
 
 
-def run_analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Callable[[list, Machine], Any]:
+def run_analysis(jaxpr: ClosedJaxpr, unknown: set[str], branching: bool = False) -> Callable[[list, Machine], Any]:
     """`rounding.bounded`, from inputs of any precision; compiled once that pays."""
-    interpret = bounded(jaxpr, unknown)
+    interpret = bounded(jaxpr, unknown, branching)
     entries, work, once = _entries(jaxpr.jaxpr.eqns), _work(jaxpr), _COMPILED * _equations(jaxpr)
     cpu = jax.devices("cpu")[0]
     compiled = jitted(lambda inputs, machine: interpret(inputs, machine._replace(xp=jnp)), entries, cpu)

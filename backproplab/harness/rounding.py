@@ -40,15 +40,16 @@ class Analysis(NamedTuple):
     branches: Any  # a number that is the same wherever every comparison in the program comes out the same
 
 
-def bounded(closed: ClosedJaxpr, unknown: set[str]) -> Callable[[Sequence, Machine], Analysis]:
+def bounded(closed: ClosedJaxpr, unknown: set[str], branching: bool = False) -> Callable[[Sequence, Machine], Analysis]:
     """The program `closed` as a function of its (exact) inputs and a machine.
 
     With a machine whose `xp` is jax.numpy the function is traceable, to be jitted; with numpy it runs as it stands.
-    Call it with x64 enabled. Names of primitives without a rule are added to `unknown`.
+    Call it with x64 enabled. Names of primitives without a rule are added to `unknown`. branching: whether to look which way
+    comparisons go, which takes a while where entries are sorted; `branches` is 0 otherwise.
     """
 
     def analyse(inputs: Sequence, machine: Machine) -> Analysis:
-        interpreter = _Interpreter(machine, unknown)
+        interpreter = _Interpreter(machine, unknown, branching)
         consts = [interpreter.constant(c, c) for c in closed.consts]
         with np.errstate(all="ignore"):
             given = [interpreter.given(x, v.aval) for x, v in zip(inputs, closed.jaxpr.invars)]
@@ -125,15 +126,16 @@ def is_short(number: np.ndarray, roundoff: float) -> bool:
 
 
 class _Interpreter:
-    """Walks equations. Holds the machine, and adds up the outcomes of the comparisons it passes.
+    """Walks equations. Holds the machine, and adds up the outcomes of the comparisons it passes, if `branching`.
 
     flushed: inf if an input is below the smallest normal number, where the analysis is compiled.
     """
 
-    def __init__(self, machine: Machine, unknown: set[str]):
+    def __init__(self, machine: Machine, unknown: set[str], branching: bool):
         self.machine = machine
         self.xp = machine.xp
         self.unknown = unknown
+        self.branching = branching
         self.branches = 0.0
         self.flushed: Any = 0.0
 
@@ -189,7 +191,7 @@ class _Interpreter:
             self.unknown.add(name)
             outputs = [self.nothing_known(out) if out.error is UNBOUNDED else out for out in outputs]
         outputs = [out if out.error is None else self.known(out) for out in outputs]
-        if name in error_rules.BRANCHING:
+        if self.branching and name in error_rules.BRANCHING:
             self.branches = self.branches + error_rules.outcome(eqn, inputs, outputs, self.xp)
         return outputs
 

@@ -124,9 +124,9 @@ def test_the_compiled_analysis_is_the_interpreted_one(operations):
     closed = jax.make_jaxpr(all_at_once)(*inputs)
     with jax.enable_x64(True):
         wide = [np.asarray(x, np.float64) for x in inputs]
-        ours, bounds, branches = bounded(closed, set())(wide, executed())
+        ours, bounds, branches = bounded(closed, set(), branching=True)(wide, executed())
         machine = executed()._replace(xp=None)
-        analyse = lambda wide, machine: bounded(closed, set())(wide, machine._replace(xp=jnp))
+        analyse = lambda wide, machine: bounded(closed, set(), branching=True)(wide, machine._replace(xp=jnp))
         theirs, their_bounds, their_branches = jax.jit(analyse, compiler_options=quick_options())(wide, machine)
     for name, a, b, e, f in zip(operations, ours, theirs, bounds, their_bounds, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12, err_msg=name)
