@@ -137,10 +137,8 @@ def _unless_overruled(p: Point, rounds: list, seed: int, checks: list[Check], no
     if not agrees_with_differences(p, rounds[0], gradients, seed, sure):
         return checks
     notes.append(OVERRULED)
-    return [
-        replace(c, status="pass", cause=None, estimated=True) if c.status != "pass" and c.name != "value" else c
-        for c in checks
-    ]
+    passed = {"status": "pass", "cause": None, "error": None, "bound": None, "resolves": sure, "estimated": True}
+    return [replace(c, **passed) if c.status != "pass" and c.name != "value" else c for c in checks]
 
 
 def _without_rows(rows: np.ndarray, cotangents: list[np.ndarray]) -> list[np.ndarray]:

@@ -55,6 +55,21 @@ def slope(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None
     return Slope((right.value + left.value) / 2, max(right.bar, left.bar))
 
 
+def across_branches(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None:
+    """The same whichever branches the steps lie on, as those of a bisection do. None if the narrowest steps see another slope."""
+    anywhere = lambda t: line(t)._replace(branch=0.0)
+    best = _best(anywhere, _CENTRAL, largest, 0.0)
+    for exponent in range(_NARROWEST - 2, _NARROWEST + 1) if best else ():
+        step = largest * 2.0**-exponent
+        points = _on_branch(anywhere, _CENTRAL, step, 0.0)
+        if points is None:
+            return None
+        value, rounding = _estimate(points, _CENTRAL, step)
+        if best is None or abs(value - best.value) > best.bar + rounding:
+            return None  # stairs, which from afar are a slope
+    return best
+
+
 def _best(
     at: Callable[[float], Sample], stencil: list[tuple[int, float]], largest: float, branch: float | None
 ) -> Slope | None:
@@ -72,8 +87,7 @@ def _best(
         if points is None:
             previous = None
             continue
-        value = sum(w * p.value for p, (_, w) in zip(points, stencil)) / (12 * step)
-        rounding = sum(abs(w) * p.error for p, (_, w) in zip(points, stencil)) / (12 * step)
+        value, rounding = _estimate(points, stencil, step)
         if previous is not None:
             bar = rounding + _SAFETY * abs(value - previous) / 15  # the fourth-order error falls 16-fold per halving
             bar = max(bar, abs(value) * 2.0**-50)
@@ -83,6 +97,12 @@ def _best(
                 break  # smaller steps round worse, or the bar will do
         previous = value
     return best
+
+
+def _estimate(points: list[Sample], stencil: list[tuple[int, float]], step: float) -> tuple[float, float]:
+    """The slope, and how far rounding may have moved it."""
+    weights = [w / (12 * step) for _, w in stencil]
+    return sum(w * p.value for p, w in zip(points, weights)), sum(abs(w) * p.error for p, w in zip(points, weights))
 
 
 def _on_branch(

@@ -15,9 +15,10 @@ from backproplab.harness.compare import Difference, in_double
 from backproplab.harness.error_rules import executed
 from backproplab.harness.inside import judged
 from backproplab.harness.neighbours import Neighbour, neighbours
-from backproplab.harness.numerical import bend, contradiction
+from backproplab.harness.numerical import SEAM, bend, contradiction
 from backproplab.harness.point import Point, point
 from backproplab.harness.remedy import remedies
+from backproplab.harness.settings import reset
 from backproplab.harness.shapes import resized
 from backproplab.harness.unsettled import undefined, unsettled
 from backproplab.harness.verdict import Check
@@ -67,8 +68,7 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
             words = f"the gradient is not finite, by autodiff neither, at a kink where {slopes}"
         elif (n.zeros or alone) and differences_apply and (found := contradiction(at, seed)):
             smooth = f"where autodiff has no number{' either' if neither else ''}, but the function is smooth"
-            seam = "and so has autodiff of the function, which has a seam there but no kink"
-            words = f"{found}, {smooth if doubt is None else seam}"
+            words = f"{found}, {smooth if doubt is None else SEAM}"
         if words and not unsettled(p, at):
             only = at.view.labels[0] if len(at.view.labels) == 1 else None
             yield Check("other points", "fail", only, cause=f"{n.words}: {words}", estimated=True)
@@ -100,10 +100,19 @@ def near_zero(p: Point, seed: int) -> Iterator[Check]:
 
 def other_shapes(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     """The formula at every other set of sizes that the function takes. A rule that raises there is told in a note."""
+    yield from _at_each("other shapes", resized(p.case, p.args, seed), p, seed, notes)
+
+
+def other_settings(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
+    """The same at other values of the numbers and switches that are not differentiated."""
+    yield from _at_each("other settings", reset(p.case, p.args), p, seed, notes)
+
+
+def _at_each(name: str, others: Iterator[tuple[str, tuple]], p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     most = _MANY_DIFFERENCES if p.pair.numerical else _LARGE
     if (p.case.by_design and p.case.reference is None) or _size(p.args) > most:
         return
-    for words, args in resized(p.case, p.args, seed):
+    for words, args in others:
         case = replace(p.case, args=args, expect=None, residual_bytes=None)
         if not _accepts(case, args, p):
             continue
@@ -113,11 +122,11 @@ def other_shapes(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
         except Exception as error:
             notes.append(f"{words}: the rule raises {type(error).__name__}, the function does not")
             continue
-        if doubt and (failed := _failing(at, p, seed, "other shapes", words, notes)):
+        if doubt and (failed := _failing(at, p, seed, name, words, notes)):
             notes += remedies(at, failed.argument, seed)
             yield failed
             return
-    yield Check("other shapes", "pass")
+    yield Check(name, "pass")
 
 
 def _size(args: tuple) -> int:

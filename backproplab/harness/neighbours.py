@@ -4,6 +4,7 @@ Where real gradient bugs live is seldom where random numbers fall: a branch that
 exact zero, a saturated tail, a mask that hides everything. Each neighbour has its name in words.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,12 +13,14 @@ import numpy as np
 
 from backproplab.harness.compare import in_double, largest
 from backproplab.harness.point import Point
-from backproplab.harness.shapes import is_offsets
+from backproplab.harness.shapes import from_zero, is_offsets
+from backproplab.harness.thresholds import thresholds
 from backproplab.harness.view import view
 
 _FAR = "times 1000"
 _SPREAD = "over many sizes"
 _JITTER = 0.1
+_UNITS = (1e-3, 10.0)
 _ALONE = 4  # arguments that are also moved one by one; times 1000 all are
 
 
@@ -41,11 +44,19 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
     diff, rest = p.view.diff, p.view.rest
     domains = [p.case.domain.get(position) for position in p.view.positions]
     names = p.view.labels
-    for words, move in _moves(seed):
+    near = _near_thresholds(thresholds(p.pair.jaxprs), seed)
+    for words, move in itertools.chain(_moves(seed), near, _equal_arguments(diff)):
         moved = [_within(x, move(i, x), domain) for i, (x, domain) in enumerate(zip(diff, domains))]
         if any(m is not x for m, x in zip(moved, diff)):
             far = _FAR in words
             yield Neighbour(f"with {_listed(names)} {words}", moved, rest, "zero" in words, far, far and len(diff) > 1)
+    for factor in _UNITS:
+        signals = [
+            factor * r if _is_signal(r, p.case.domain.get(i)) else r for r, i in zip(rest, p.view.rest_positions)
+        ]
+        if any(s is not r for s, r in zip(signals, rest)):
+            moved = [_within(x, factor * x, domain) for x, domain in zip(diff, domains)]
+            yield Neighbour(f"with {_listed(names)} and what is not differentiated times {factor:g}", moved, signals)
     for words, move in _lonely_moves(seed) if len(diff) > 1 else ():
         for i, (x, domain) in enumerate(zip(diff, domains)):
             if (i < _ALONE or _FAR in words) and (m := _within(x, move(i, x), domain)) is not x:
@@ -58,7 +69,7 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
             yield Neighbour(others, [*spread[:i], m, *spread[i + 1 :]], rest)
     for words, i, m in _infinite(diff, domains, seed):
         yield Neighbour(f"with {words} of {names[i]}", [*diff[:i], m, *diff[i + 1 :]], rest, far=True)
-    for words, change in _discrete_moves():
+    for words, change in _discrete_moves(_axis_sizes(p), seed):
         changed = [r if _parts(r, p) else change(r) for r in rest]
         if any(c is not r for c, r in zip(changed, rest)):
             yield Neighbour(f"with {words}", diff, changed)
@@ -109,6 +120,13 @@ def _moves(seed: int) -> Iterator[tuple[str, Move]]:
     yield "all equal", lambda i, x: np.full_like(x, x.flat[0]) if x.size else x
 
 
+def _equal_arguments(diff: Sequence[np.ndarray]) -> Iterator[tuple[str, Move]]:
+    """Arguments of one shape all the same: distances and divided differences of nothing."""
+    first = {x.shape: x for x in reversed(diff)}
+    if len(first) < len(diff):
+        yield "equal to the first", lambda i, x: first[x.shape].astype(x.dtype)
+
+
 def _spread(i: int, x: np.ndarray, seed: int) -> np.ndarray:
     """Each entry by a factor of its own, down to 1e-4."""
     return x * 10.0 ** (-4 * np.random.default_rng([seed, i, x.size]).random(x.shape))
@@ -131,6 +149,13 @@ def _towards_ends(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarr
                     yield f"near {end:g}", i, m
 
 
+def _near_thresholds(numbers: Sequence[float], seed: int) -> Iterator[tuple[str, Move]]:
+    """All entries on either side of a number that the program compares with, and of its negative, each with its own sign."""
+    for number in numbers:
+        around = lambda i, x: number * (1 + _JITTER * np.random.default_rng([seed, i, x.size]).normal(size=x.shape))
+        yield f"near {number:g}", lambda i, x, around=around: x if np.iscomplexobj(x) else np.copysign(around(i, x), x)
+
+
 def _infinite(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarray]]:
     """One entry at an infinity: a mask in logits, an overflow before the layer."""
     for i, (x, domain) in enumerate(zip(diff[:_ALONE], domains)):
@@ -150,17 +175,27 @@ def with_other_rest(p: Point) -> Point | None:
 
 def _parts(r: Any, p: Point) -> bool:
     """Whether these numbers cut an axis of the arguments into parts: others would leave some of it out."""
-    return _kind(r) in "iu" and is_offsets(r, {n for x in jax.tree.leaves(p.args) for n in np.shape(x)})
+    return _kind(r) in "iu" and is_offsets(r, _axis_sizes(p))
 
 
-def _discrete_moves() -> Iterator[tuple[str, Callable[[Any], Any]]]:
-    """What is done to masks and whole numbers; the latter stay between the smallest and the largest given."""
+def _axis_sizes(p: Point) -> set[int]:
+    return {n for x in jax.tree.leaves(p.args) for n in np.shape(x)}
+
+
+def _discrete_moves(sizes: set[int], seed: int) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """What is done to masks and whole numbers; the latter stay between the smallest, or 0, and the largest given."""
     yield "every mask true", lambda r: np.ones_like(r) if _kind(r) == "b" else r
     yield "every mask false", lambda r: np.zeros_like(r) if _kind(r) == "b" else r
     yield "every mask inverted", _inverted
     yield "all whole numbers at their smallest", lambda r: np.full_like(r, np.min(r)) if _kind(r) in "iu" else r
     yield "all whole numbers at their largest", lambda r: np.full_like(r, np.max(r)) if _kind(r) in "iu" else r
     yield "the whole numbers in reverse", _reversed
+    yield "whole numbers from 0 up", lambda r: from_zero(r, np.shape(r), sizes, seed) if _kind(r) in "iu" else r
+
+
+def _is_signal(r: Any, domain: Any) -> bool:
+    """Whether these are numbers of any unit: of both signs, and not declared to be something else."""
+    return domain is None and _kind(r) == "f" and np.ndim(r) > 0 and bool(np.min(r) < 0 < np.max(r))
 
 
 def _inverted(r: Any) -> Any:

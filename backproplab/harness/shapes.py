@@ -6,7 +6,8 @@ too; whole numbers that index an axis stay inside it, lengths become lengths, of
 sorted stays sorted.
 """
 
-from collections.abc import Container, Iterator
+import functools
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,30 +17,33 @@ from backproplab.case import Case, static_argnums
 from backproplab.harness.view import is_inexact
 
 _ODD = (3, 5, 7, 11, 13)
+_ANYWHERE: Mapping[int, Any] = {}
 _BLOCK_AND_ONE = 17  # one more than a multiple of 8 and 16: kernels that work in blocks have a remainder
 
 
 def resized(case: Case, args: tuple, seed: int) -> Iterator[tuple[str, tuple]]:
-    """`(words, args)` for each other set of shapes; none where the case says that its arguments must not be moved."""
-    static = static_argnums(case.fn)
-    sizes = axis_sizes(args, static)
-    if not sizes or "fixed" in case.domain.values():
-        return
-    odd = dict(zip(sizes, (n for n in _ODD if n not in sizes)))
-    other = next(n for n in _ODD if n not in sizes)
-    plans = {
-        "with odd sizes": odd,
-        f"with {sizes[-1]} made {_BLOCK_AND_ONE}": {sizes[-1]: _BLOCK_AND_ONE},
-        "with every size 1": dict.fromkeys(sizes, 1),
+    """`(words, args)` for each other set of shapes; arguments of which the case says that they must not be moved keep theirs."""
+    static, domains = static_argnums(case.fn), case.domain
+    fixed = {
+        n for i, arg in enumerate(args) if domains.get(i) == "fixed" for x in jax.tree.leaves(arg) for n in np.shape(x)
     }
-    if any(1 in x.shape for x in _arrays(args, static)):
+    sizes = [n for n in axis_sizes(args, static) if n not in fixed]
+    other = next(n for n in _ODD if n not in sizes)
+    plans: dict[str, dict[int, int]] = {}
+    if sizes:
+        plans["with odd sizes"] = dict(zip(sizes, (n for n in _ODD if n not in sizes)))
+        plans[f"with {sizes[-1]} made {_BLOCK_AND_ONE}"] = {sizes[-1]: _BLOCK_AND_ONE}
+        plans["with every size 1"] = dict.fromkeys(sizes, 1)
+    alone = 1 not in fixed and any(1 in x.shape for x in _arrays(args, static))
+    if alone:
         plans[f"with every size of 1 made {other}"] = {1: other}
     for words, change in plans.items():
-        yield words, with_sizes(args, static, change, seed)
-    first = next((i for i, arg in enumerate(args) if i not in static and is_inexact(arg)), None)
-    if first is not None:
+        yield words, with_sizes(args, static, change, seed, domains)
+    movable = (i for i, arg in enumerate(args) if i not in static and is_inexact(arg) and domains.get(i) != "fixed")
+    first = next(movable, None)
+    if first is not None and plans:
         # axes of size 1 fit anything: a rule that takes no further axis would not notice
-        args = with_sizes(args, static, {1: other}, seed)
+        args = with_sizes(args, static, {1: other} if alone else {}, seed, domains)
         batch = np.stack([args[first], np.asarray(args[first])[..., ::-1] if np.ndim(args[first]) else args[first]])
         yield "with a leading batch axis of 2", (*args[:first], batch, *args[first + 1 :])
 
@@ -54,13 +58,20 @@ def _arrays(args: tuple, static: tuple[int, ...]) -> list:
     return [x for i, arg in enumerate(args) if i not in static for x in jax.tree.leaves(arg) if _is_array(x)]
 
 
-def with_sizes(args: tuple, static: tuple[int, ...], change: dict[int, int], seed: int) -> tuple:
+def with_sizes(
+    args: tuple, static: tuple[int, ...], change: dict[int, int], seed: int, domains: Mapping[int, Any] = _ANYWHERE
+) -> tuple:
     """The arguments with every axis of size n made `change[n]`, if it is there; the static ones as they are."""
-    resize = lambda x: _resize(x, change, seed) if _is_array(x) else x
-    return tuple(arg if i in static else jax.tree.map(resize, arg) for i, arg in enumerate(args))
+    resize = lambda x, domain: _resize(x, change, domain, seed) if _is_array(x) or _is_place(x) else x
+    return tuple(
+        arg if i in static else jax.tree.map(lambda x, i=i: resize(x, domains.get(i)), arg)
+        for i, arg in enumerate(args)
+    )
 
 
-def _resize(x: Any, change: dict[int, int], seed: int) -> np.ndarray:
+def _resize(x: Any, change: dict[int, int], domain: Any, seed: int) -> np.ndarray:
+    if not x.ndim:
+        return functools.reduce(lambda n, size: _inside(n, x, size, change[size]), change, x).astype(x.dtype)
     shape = tuple(change[size] if size in change else int(size) for size in x.shape)
     ends = is_offsets(x, change)
     if not x.size or (shape == x.shape and not ends):
@@ -69,17 +80,40 @@ def _resize(x: Any, change: dict[int, int], seed: int) -> np.ndarray:
     flat = x.reshape(-1)
     one = generator.choice(flat, shape)
     if x.dtype.kind in "iu":
+        if np.all(flat == flat[0]):
+            one = from_zero(one, shape, change, seed)
         for size, new in change.items():  # between the values given, but inside an axis that they can index or measure
             one = _inside(one, flat, size, new)
     elif x.dtype.kind != "b" and not np.isin(flat, (0, 1)).all():  # which are a mask
         share, other = generator.random(shape), generator.choice(flat, shape)
         with np.errstate(invalid="ignore"):
             one = np.where(np.isfinite(one) & np.isfinite(other), share * one + (1 - share) * other, one)
-    if x.ndim == 1 and x.dtype.kind != "b" and np.all(x[:-1] <= x[1:]) and x[0] < x[-1]:
+        if np.all(flat == flat[0]):
+            one = _apart(one, domain, share)
+    if x.ndim == 1 and x.dtype.kind != "b" and np.all(x[:-1] <= x[1:]):
         one = np.sort(one)
     if ends:
         one[0], one[-1] = 0, change[int(x[-1])]
     return one.astype(x.dtype)
+
+
+def _apart(equal: np.ndarray, domain: Any, share: np.ndarray) -> np.ndarray:
+    """Numbers that were all equal no longer are, where the domain allows it: down to a half of what they were."""
+    apart = equal * (1 - share / 2)
+    legal = domain is None or np.all((domain[0] < apart) & (apart < domain[1]))
+    return apart if legal else equal
+
+
+def from_zero(given: np.ndarray, shape: tuple[int, ...], sizes: Container[int], seed: int) -> np.ndarray:
+    """Whole numbers up to the largest of those given, which are as many: places from 0 on, or lengths, of which none is 0.
+
+    Those given themselves if there is no other choice, or if some of them are 0 and others not.
+    """
+    least, most = np.min(given), np.max(given)
+    if not shape or most <= 0 or (least < most and least < 1):
+        return given
+    drawn = np.random.default_rng([seed, *shape]).integers(int(most in sizes), most + 1, shape)
+    return drawn.astype(given.dtype)
 
 
 def is_offsets(x: Any, sizes: Container[int]) -> bool:
@@ -96,6 +130,11 @@ def _inside(chosen: np.ndarray, given: np.ndarray, size: int, new: int) -> np.nd
         return np.where(chosen >= new, chosen % new, chosen)
     least = min(1, given.min())  # of lengths that are all positive none is 0
     return least + (chosen - least) % (new + 1 - least) if given.max() == size else chosen
+
+
+def _is_place(x: Any) -> bool:
+    """Whether this is one whole number that may lie on an axis, or measure it."""
+    return hasattr(x, "dtype") and jax.dtypes.issubdtype(x.dtype, np.integer) and not np.ndim(x)
 
 
 def _is_array(x: Any) -> bool:

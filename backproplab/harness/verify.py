@@ -112,6 +112,7 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
         if not p.case.name:
             yield from explore.other_points(p, seed, notes, differences_apply=bool(differences))
             yield from explore.other_shapes(p, seed, notes)
+            yield from explore.other_settings(p, seed, notes)
         if under != "none":
             whole = under == "all" or not p.case.name
             yield from transforms.transform_checks(p, seed, notes, whole)

@@ -18,13 +18,14 @@ class NothingToDifferentiate(ValueError):
 @dataclass(frozen=True)
 class View:
     """`call(diff, rest)` runs the function and returns its floating outputs; `labels` names each entry of
-    `diff`, `positions` says which argument it belongs to; `rest_labels` names those of `rest`."""
+    `diff`, `positions` says which argument it belongs to; `rest_labels` and `rest_positions` do so for `rest`."""
 
     diff: list[Any]
     rest: list[Any]
     labels: tuple[str, ...]
     positions: tuple[int, ...]
     rest_labels: tuple[str, ...]
+    rest_positions: tuple[int, ...]
     rebuild: Callable[[list, list], tuple]
     signature: Any
 
@@ -73,8 +74,10 @@ def view(case: Case, args: tuple) -> View:
     labels, rest_labels = (tuple(label for pick, label in labelled if pick is which) for which in (True, False))
     shapes = tuple((np.shape(leaf), str(getattr(leaf, "dtype", type(leaf)))) for _, leaf in paths)
     signature = (case.fn, case.reference, repr(sorted(fixed.items())), tree, tuple(chosen), shapes)
-    positions = tuple(i for i, pick in zip(position, chosen) if pick)
-    return View(diff, rest, labels, positions, rest_labels, rebuild, signature)
+    positions, rest_positions = (
+        tuple(i for i, pick in zip(position, chosen) if pick is which) for which in (True, False)
+    )
+    return View(diff, rest, labels, positions, rest_labels, rest_positions, rebuild, signature)
 
 
 def _is_python(arg: Any) -> bool:

@@ -61,6 +61,10 @@ def _double(carry, x):
     return carry * 0.5 + x, jnp.tanh(carry) + x
 
 
+def _left(state):
+    return state[0] > 0
+
+
 def _count_down(state):
     i, x = state
     return i - 1, x * 0.75 + 0.125
@@ -100,7 +104,7 @@ ONE = {
     "transposed": lambda x: x.T.reshape(SHAPE), "reversed": lambda x: lax.rev(x, (1,)), "pad": lambda x: lax.pad(x, np.asarray(0.5, x.dtype), ((-1, 1, 0), (1, -1, 0))),
     "window sum": lambda x: _window(x, 0, lax.add), "window maximum": lambda x: _window(x, -np.inf, lax.max),
     "gather": lambda x: x[_rows(x)], "dynamic slice": lambda x: jnp.broadcast_to(lax.dynamic_slice(x, (_rows(x)[0], np.int32(1)), (1, 4)), SHAPE),
-    "scan": lambda x: lax.scan(_double, x[0], x)[1], "while": lambda x: lax.while_loop(lambda s: s[0] > 0, _count_down, (3, x))[1],
+    "scan": lambda x: lax.scan(_double, x[0], x)[1], "while": lambda x: lax.while_loop(_left, _count_down, (3, x))[1],
     "bits": _fraction_of_bits,
 }  # fmt: skip
 TWO = {

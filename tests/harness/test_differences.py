@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from backproplab.harness.differences import Sample, slope
+from backproplab.harness.differences import Sample, across_branches, slope
 
 UNIT = 2.0**-53
 
@@ -57,6 +57,16 @@ def test_steps_keep_to_their_branch():
     f = lambda t: abs(t - 1e-3)
     found = slope(along(f, branch=lambda t: float(t > 1e-3)))
     assert abs(found.value + 1) <= found.bar <= 1e-9
+
+
+def test_steps_across_branches():
+    """A bisection goes another way at every point; that its slopes settle is what is left to ask."""
+    f = along(np.exp, branch=lambda t: t)
+    assert slope(f) is None
+    found = across_branches(f)
+    assert abs(found.value - 1) <= found.bar <= 1e-9
+    for count in (10, 1e3, 1e6, 1e9):  # stairs, which from afar are a slope
+        assert across_branches(along(lambda t, count=count: float(np.floor(count * t)) / count)) is None
 
 
 def test_a_kink_has_no_slope():

@@ -1,6 +1,7 @@
 """Other points: inside the domain, of the same types, and what they are for is among them."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from backproplab import Case, normal
@@ -50,6 +51,33 @@ def test_an_interval_is_kept():
     assert np.max(near) > 0.99 and np.max(1 - near) > 5 * np.min(1 - near)
 
 
+def test_near_the_numbers_that_the_program_compares_with():
+    """On both sides of them, of either sign; where the interval allows it."""
+    clipped = lambda x: jnp.clip(x, -6.0, 6.0)
+    _, found = around(clipped, np.linspace(-1, 1, 12))
+    (near,) = (n.diff[0] for n in found if n.words == "with x near 6")
+    assert np.all((np.abs(near) > 3) & (np.abs(near) < 9)) and {-1, 1} == set(np.sign(near))
+    assert len({*(np.abs(near) > 6)}) == 2
+    _, found = around(clipped, uniform(0.1, 0.9, 6), domain={0: (0.0, 1.0)})
+    assert not any("near 6" in n.words for n in found)
+
+
+def test_arguments_that_are_all_the_same():
+    """A distance of nothing; only those of one shape can be."""
+    _, found = around(lambda x, y, z: x - y + z.sum(), normal(3), normal(3), normal(2))
+    (same,) = (n.diff for n in found if n.words.endswith("equal to the first"))
+    assert np.array_equal(same[0], same[1]) and same[2].shape == (2,)
+
+
+def test_signals_in_other_units():
+    """What is not differentiated and has both signs is scaled with the rest; weights and what is fixed are not."""
+    args = (np.ones(3), np.array([-1.0, 0.5, 2.0]), np.array([0.5, 0.25, 0.25]), np.array([-1.0, 1.0, 0.0]))
+    _, found = around(lambda x, s, w, r: x * s * w * r, *args, argnums=(0,), domain={3: "fixed"})
+    scaled = [n for n in found if "not differentiated" in n.words]
+    assert [n.diff[0][0] for n in scaled] == [n.rest[0][2] / 2 for n in scaled] == [1e-3, 10.0]
+    assert all(np.array_equal(n.rest[1], args[2]) and np.array_equal(n.rest[2], args[3]) for n in scaled)
+
+
 def test_what_is_fixed_is_not_moved():
     """A positive definite matrix scaled by random signs is none."""
     a = np.eye(3)
@@ -63,6 +91,8 @@ def test_masks_and_whole_numbers():
     masks, ids = zip(*[n.rest for n in found])
     assert any(m.all() for m in masks) and any(not m.any() for m in masks)
     assert all(i.min() >= 0 and i.max() < 7 for i in ids)
+    _, found = around(lambda x, ids: x[ids], normal(7), np.array([5, 5, 5, 5]))
+    assert any(len(set(n.rest[0])) > 1 and n.rest[0].min() >= 0 and n.rest[0].max() <= 5 for n in found)
     assert sum(len(np.unique(i)) == 1 for i in ids) >= 2
 
 

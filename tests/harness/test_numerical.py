@@ -1,5 +1,6 @@
 """Finite differences beside a rule: when they are asked, where they sample, and whose side they take."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -116,6 +117,36 @@ def test_they_side_with_nobody():
         assert not agrees_with_differences(p, c, p.gradients(c), 0)
     p = at(sine(1.0), X)
     assert not agrees_with_differences(p, p.cotangents("random", 0), [np.full(3, np.nan)], 0)
+
+
+def test_they_side_with_the_rule_of_a_bisection():
+    """Of which autodiff says that the root does not move, and of which no two points go the same way."""
+
+    def root(a):
+        def halve(_, ends):
+            low, high = ends
+            middle = (low + high) / 2
+            below = jnp.sum(middle**3 + middle - a) < 0
+            return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+        return jax.lax.fori_loop(0, 60, halve, (jnp.zeros(()), jnp.full((), 8.0)))[0]
+
+    implicit = lambda factor: by_hand(
+        root, lambda a, dy: (factor * dy * jnp.ones(3) / (3 * (3 * root(a[0]) ** 2 + 1)),)
+    )
+    assert verify(implicit(1.0), np.array([5.0, 8.0, 11.0])).status == "pass"
+    assert verify(implicit(1.001), np.array([5.0, 8.0, 11.0])).status == "fail"
+
+
+def test_a_seam_beside_which_they_agree():
+    """There the rule is meant to be the derivative, so at the seam too; a gradient that is stopped on purpose is not."""
+    node = lambda x: jnp.where(x == 2, 1.0, jnp.sin(x - 2) + 1)
+    rule = by_hand(node, lambda x, dy: (jnp.where(x[0] == 2, 0.0, jnp.cos(x[0] - 2)) * dy,))
+    (check,), _ = asked(at(rule, np.array([0.5, 2.0, 3.0])))
+    assert check.status == "fail" and "a seam there but no kink" in check.cause
+    stopped = by_hand(lambda x: x * jax.lax.stop_gradient(x), lambda x, dy: (x[0] * dy,))
+    checks, notes = asked(at(stopped, X))
+    assert checks == [] and "disagree" in notes[0]
 
 
 def test_slopes_that_do_not_add_up():

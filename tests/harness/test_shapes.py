@@ -3,7 +3,7 @@
 import numpy as np
 
 from backproplab import Case
-from backproplab.harness.shapes import axis_sizes, resized, with_sizes
+from backproplab.harness.shapes import axis_sizes, from_zero, resized, with_sizes
 
 X, W = np.linspace(0.1, 0.9, 40).reshape(8, 5), np.ones((5, 6))
 
@@ -67,9 +67,36 @@ def test_what_is_sorted_stays_sorted():
     assert ids.shape == (11,) and np.all(np.diff(ids) >= 0)
 
 
-def test_fixed_arguments_have_no_other_shapes():
-    """A positive definite matrix of another size would have to be made by its author."""
+def test_what_is_made_several_is_not_all_the_same():
+    """A first row in place of each is seen by rows that differ, in whole numbers too; a mask stays one, an interval is kept."""
+    args = (np.array([0.7]), np.array([3]), np.ones(1), np.array([0.7]))
+    case = Case(max, args, domain={3: (0.6, 1.0)})
+    x, ids, mask, kept = dict(resized(case, args, 0))["with every size of 1 made 3"]
+    assert len(set(x)) == 3 and len(set(ids)) > 1 and ids.min() >= 0 and ids.max() <= 3
+    assert set(mask) == {1.0} and np.all((kept > 0.6) & (kept < 1.0))
+
+
+def test_whole_numbers_from_zero():
+    """Places begin at 0, lengths at 1, and numbers that are none of these are left alone."""
+    drawn = from_zero(np.array([4, 2, 4, 3]), (4,), {5}, 0)
+    assert drawn.min() >= 0 and drawn.max() <= 4 and drawn.dtype == int
+    assert all(from_zero(np.array([4, 4]), (50,), {4}, seed).min() == 1 for seed in range(3))
+    for given in (np.array([0, 2]), np.array([0, 0]), np.array([-1, 3]), np.array(3)):
+        assert from_zero(given, given.shape, {5}, 0) is given
+
+
+def test_one_place_stays_on_its_axis():
+    """An end of four entries is an end of one when there is one."""
+    for place, found in ((np.int32(4), 1), (np.int32(2), 0)):
+        assert with_sizes((np.ones(4), place), (), {4: 1}, 0)[1] == found
+
+
+def test_fixed_arguments_keep_their_shapes():
+    """A positive definite matrix of another size would have to be made by its author; what is beside it may grow."""
     assert list(resized(Case(max, (np.eye(3),), domain={0: "fixed"}), (np.eye(3),), 0)) == []
+    args = (np.eye(3), np.linspace(1, 2, 15).reshape(5, 3))
+    found = list(resized(Case(max, args, domain={0: "fixed"}), args, 0))
+    assert found and all(a.shape == (3, 3) and x.shape[-1] == 3 for _, (a, x) in found)
 
 
 def test_a_batch_axis_is_put_in_front_of_the_first_argument():

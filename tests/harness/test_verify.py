@@ -14,7 +14,7 @@ from by_hand import ONLY_HERE, WIDE, X, by_hand, relu_with, right, square
 from jax.custom_batching import custom_vmap
 
 from backproplab import Case, normal, verify
-from backproplab.harness import arithmetic, autodiff, contract, explore, promises, second, transforms
+from backproplab.harness import arithmetic, autodiff, contract, explore, numerical, promises, second, transforms
 from backproplab.harness import verify as verifier
 from backproplab.harness.view import NothingToDifferentiate
 
@@ -96,6 +96,16 @@ WRONG = {
         (explore, "other_shapes"),
         Case(variance(lambda x: 2 / 3 * (x - x.mean())), (normal(3),), **WIDE),
     ),
+    "a rate of one half, as here": (
+        "other settings",
+        (explore, "other_settings"),
+        Case(by_hand(lambda x, rate: rate * x, lambda _, dy: (0.5 * dy, None)), (X, 0.5), argnums=(0,), **WIDE),
+    ),
+    "wrong at a node, as autodiff is": (
+        "differences",
+        (numerical, "difference_checks"),
+        Case(by_hand(lambda x: jnp.where(x == 2, 1.0, jnp.sin(x - 2) + 1), lambda x, dy: (jnp.where(x[0] == 2, 0.0, jnp.cos(x[0] - 2)) * dy,)), (X,), **ONLY_HERE),
+    ),
     "not zero for a cotangent of zeros": (
         "linearity",
         (promises, "linearity_checks"),
@@ -174,7 +184,7 @@ def test_every_check_is_needed(monkeypatch, wrong):
     """Only the named check sees the wrong rule: without it the rule would pass."""
     name, (module, generator), case = WRONG[wrong]
     if name == "autodiff":  # the other points and shapes are asked the same
-        for other in ("other_points", "other_shapes"):
+        for other in ("other_points", "other_shapes", "other_settings"):
             monkeypatch.setattr(explore, other, lambda *args, **kwargs: ())
     if name == "interleaved":  # state outside the residuals is lost inside jit, too
         monkeypatch.setattr(transforms, "within", lambda *args: ())
