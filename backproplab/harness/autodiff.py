@@ -171,9 +171,9 @@ def judged_leaf(
     undefined = [(cotangents, found[leaf]) for cotangents, found in results if found[leaf].undefined.any()]
     if undefined:
         if exactly and leaf >= len(p.outputs) and _defined(results[0][1], p):
-            words = differences_refute(p, undefined[0][0], leaf - len(p.outputs), undefined[0][1], seed)
-            if words:
-                cause = f"the gradient of {label} is wrong, though autodiff has no number here: {words}"
+            refuted = differences_refute(p, undefined[0][0], leaf - len(p.outputs), undefined[0][1], seed)
+            if refuted:
+                cause = f"the gradient of {label} is wrong, though autodiff has no number here: {refuted.words}"
                 return Check(
                     name, "fail", label, cause=cause, where=line_of_gradient(p.case.fn, p.args, label), estimated=True
                 )
@@ -250,9 +250,12 @@ def _beyond(name, label, p, leaf, d, cotangents, estimated, formula, seed) -> Ch
     i = d.worst
     if leaf < len(p.outputs):  # a function and itself, run twice: by far more than noise is not by chance
         sure = sure or float(d.error[i]) > max(_NOT_BY_CHANCE * float(d.bound[i]), FORMULA_RESOLVES * d.scale)
-    if sure or (
-        formula and leaf >= len(p.outputs) and differences_refute(p, cotangents, leaf - len(p.outputs), d, seed)
-    ):
+    asked = formula and leaf >= len(p.outputs) and not sure
+    refuted = differences_refute(p, cotangents, leaf - len(p.outputs), d, seed) if asked else None
+    if refuted and refuted.alone:
+        cause = f"the gradient of {label} is wrong, and autodiff's, too: {refuted.words}"
+        return Check(name, "fail", label, cause=cause, where=line_of_gradient(p.case.fn, p.args, label), estimated=True)
+    if sure or refuted:
         return replace(_failed(name, label, p, leaf, d, cotangents, seed), estimated=estimated)
     reason = "no error rule for " + ", ".join(sorted(p.pair.unknown)) if p.pair.unknown else "rounding could explain it"
     cause = f"{label} is {d.got[i]:.6g} at {list(i)} and should be {d.exact[i]:.6g}: more than the measured noise, but {reason}"

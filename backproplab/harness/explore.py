@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from backproplab.harness.arithmetic import arithmetic_checks
+from backproplab.harness.astray import astray
 from backproplab.harness.autodiff import OVERRULED
 from backproplab.harness.compare import Difference, in_double
 from backproplab.harness.error_rules import executed
@@ -147,15 +148,25 @@ def _accepts(case, args, p: Point) -> bool:
 
 def _failing(p: Point, example: Point, seed: int, name: str, words: str, notes: list[str]) -> Check | None:
     """The first failing check of the whole judgement at `p`, if any fails and it is the rule's fault."""
-    failed = next((check for check in judged(p, seed, []) if check.status == "fail"), None)
+    failing = (check for check in judged(p, seed, []) if check.status == "fail")
+    failed = next((check for check in failing if not _neither(p, check, seed)), None)
     if failed is None or _of_the_reference(p, failed) or _at_infinity(p, failed, seed):
         return None
-    if undefined(p, seed) or unsettled(example, p):
+    if undefined(p, seed) or unsettled(example, p) or astray(example, p):
         return None
     # autodiff, known to be wrong, convicts no number alone
     if OVERRULED in notes and _finite(p, seed) and not contradiction(p, seed):
         return None
     return replace(failed, name=name, cause=f"{words}: {failed.cause}")
+
+
+def _neither(p: Point, failed: Check, seed: int) -> bool:
+    """Whether the gradient is right wherever autodiff has a number: what a rule is to have elsewhere is asked apart."""
+    if failed.argument not in p.view.labels:
+        return False
+    leaf = len(p.outputs) + p.view.labels.index(failed.argument)
+    found = [p.formulas(cotangents)[leaf] for cotangents in p.rounds(seed)]
+    return any(d.undefined.any() for d in found) and not any((d.wrong & np.isfinite(d.exact)).any() for d in found)
 
 
 def _of_the_reference(p: Point, failed: Check) -> bool:

@@ -17,25 +17,27 @@ def measured(p: Point, cotangents: list[np.ndarray], differences: list[Differenc
 
     Counts what rule and oracle, both run in the dtype, change by under random changes of all floating inputs by one
     unit in the last place, how far autodiff itself is from float64 in this dtype, and a few roundings of the largest entry.
+    Where autodiff has no number, the rule alone is asked.
     """
     generator = np.random.default_rng(seed)
     inputs = p.inputs(cotangents)
     runs = (p.pair.rule, p.pair.oracle)
     at_point = [_floats(run(inputs)) for run in runs]
+    known = [np.ones(d.exact.shape, bool) for d in differences], [np.isfinite(o) for o in at_point[1]]
     spread = [np.zeros(d.exact.shape) for d in differences]
     for _ in range(_DRAWS):
         moved = [_moved(x, generator) for x in inputs]
-        for run, before in zip(runs, at_point):
-            after = _floats(run(moved))
-            spread = [np.maximum(s, np.nan_to_num(np.abs(a - b), nan=np.inf)) for s, a, b in zip(spread, after, before)]
+        for run, before, has in zip(runs, at_point, known):
+            changes = [np.nan_to_num(np.abs(a - b), nan=np.inf) for a, b in zip(_floats(run(moved)), before)]
+            spread = [np.maximum(s, np.where(k, c, 0.0)) for s, c, k in zip(spread, changes, has)]
     unit = float(ml_dtypes.finfo(p.dtype).eps) / 2
     estimates = p.pair.analyse_oracle(inputs, lifted())[1] if p.pair.numerical else [0.0] * len(differences)
+    of_autodiff = [
+        np.where(k, np.abs(o - d.exact), 0.0) * (not p.wide) for d, o, k in zip(differences, at_point[1], known[1])
+    ]
     return [
-        d._replace(
-            bound=estimate
-            + _SAFETY * (s + 0.05 * s.max(initial=0.0) + np.abs(o - d.exact) * (not p.wide) + 4 * unit * d.scale)
-        )
-        for d, s, o, estimate in zip(differences, spread, at_point[1], estimates)
+        d._replace(bound=estimate + _SAFETY * (s + 0.05 * s.max(initial=0.0) + own + 4 * unit * d.scale))
+        for d, s, own, estimate in zip(differences, spread, of_autodiff, estimates)
     ]
 
 

@@ -121,10 +121,10 @@ def _moves(seed: int) -> Iterator[tuple[str, Move]]:
 
 
 def _equal_arguments(diff: Sequence[np.ndarray]) -> Iterator[tuple[str, Move]]:
-    """Arguments of one shape all the same: distances and divided differences of nothing."""
-    first = {x.shape: x for x in reversed(diff)}
+    """Arguments of one shape and type all the same: distances and divided differences of nothing."""
+    first = {(x.shape, x.dtype): x for x in reversed(diff)}
     if len(first) < len(diff):
-        yield "equal to the first", lambda i, x: first[x.shape].astype(x.dtype)
+        yield "equal to the first", lambda i, x: first[x.shape, x.dtype]
 
 
 def _spread(i: int, x: np.ndarray, seed: int) -> np.ndarray:
@@ -214,8 +214,11 @@ def _kind(r: Any) -> str:
 
 
 def _within(x: np.ndarray, moved: np.ndarray, domain: Any) -> np.ndarray:
-    """The moved argument in the dtype of `x`, or `x` itself where nothing changed or the domain forbids the move."""
-    moved = np.asarray(moved, x.dtype)
+    """The moved argument in the dtype of `x`, or `x` itself where nothing changed or the domain forbids the move.
+
+    Infinite entries mask: they stay, whatever their sign was to become.
+    """
+    moved = np.asarray(np.where(np.isfinite(x), moved, x), x.dtype)
     if domain == "fixed" or np.array_equal(moved, x, equal_nan=True):
         return x
     if domain is not None and not np.all((domain[0] < moved) & (moved < domain[1])):

@@ -25,6 +25,7 @@ _EQUATION = 3000
 _BY_JAX = 30 * _EQUATION  # where JAX hands over the operations one by one
 _ORACLE = 25  # times that it runs, about: at the points of the harness's own
 _IN_A_LOOP = 3  # times as much is an equation there, where arrays are taken apart and put together
+_UNTIL = 30  # a guess at the steps of a loop that ends when it is done
 _REMEMBERED = 6
 
 Analysis = Callable[[list, Machine], tuple[list[np.ndarray], list[np.ndarray]]]
@@ -151,9 +152,16 @@ def _work(node: Any, equation: int = _EQUATION) -> int:
     if isinstance(node, ClosedJaxpr | Jaxpr):
         equations: list[Any] = (node.jaxpr if isinstance(node, ClosedJaxpr) else node).eqns
         own = equation * sum(len(e.outvars) for e in equations) + _entries(equations)
-        times = [_IN_A_LOOP * e.params["length"] if "length" in e.params else 1 for e in equations]
+        times = [_times(e) for e in equations]
         return own + sum(n * _work([*e.params.values()], equation) for n, e in zip(times, equations))
     return sum(_work(item, equation) for item in node) if type(node) in (tuple, list) else 0
+
+
+def _times(eqn: Any) -> int:
+    """How often an equation in the body of another one counts."""
+    if "length" in eqn.params:
+        return _IN_A_LOOP * eqn.params["length"]
+    return _IN_A_LOOP * _UNTIL if eqn.primitive.name == "while" else 1
 
 
 def _equations(node: Any) -> int:

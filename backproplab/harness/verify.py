@@ -102,8 +102,9 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
     if widest:
         yield from promises.linearity_checks(p, seed)
     if _wrong_formula(given):
-        wrong = (check.argument for check in given if check.status == "fail" and check.argument)
-        notes += remedies(p, next(wrong, None), seed)
+        wrong = [check for check in given if check.status == "fail"]
+        if any(check.error is not None for check in wrong):  # else autodiff, which remedies go by, is wrong itself
+            notes += remedies(p, next((check.argument for check in wrong if check.argument), None), seed)
         return
     if widest:
         yield from promises.expectation_checks(p)

@@ -1,5 +1,6 @@
 """At points that the harness chooses: what is asked of a rule there, and what is not."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from by_hand import by_hand
@@ -172,6 +173,22 @@ def test_nan_at_a_kink():
     assert verify(zero, X, dtypes=("float64",)).status == "pass"
     root = by_hand(lambda x: jnp.sqrt(jnp.abs(x)), lambda r, dy: (dy * jnp.sign(r[0]) / jnp.sqrt(jnp.abs(r[0])) / 2,))
     assert verify(root, X, dtypes=("float64",)).status == "pass"
+
+
+def test_no_number_beside_a_choice():
+    """Of the angle of 0 there is no gradient, and at the bend of its distance from 0 any slope will do: neither is a mistake."""
+    off = lambda z, phase: jnp.abs(jnp.angle(z) - phase)
+
+    def rule(args, dy):
+        z, phase = args
+        s = jnp.sign(jnp.angle(z) - phase) * dy
+        share = s / (z.real**2 + z.imag**2)
+        return jax.lax.complex(-z.imag * share, -z.real * share), -s
+
+    z = np.array([1 + 1j, -1 + 2j, 0.5 - 1j, 2 + 0.5j, 1 - 2j])
+    assert verify(by_hand(off, rule), z, np.linspace(0.1, 0.5, 5)).status == "pass"
+    conjugate = by_hand(off, lambda args, dy: (jnp.conj(rule(args, dy)[0]), rule(args, dy)[1]))
+    assert verify(conjugate, z, np.linspace(0.1, 0.5, 5)).status == "fail"
 
 
 def test_digits_lost_near_zero():

@@ -78,6 +78,12 @@ def test_signals_in_other_units():
     assert all(np.array_equal(n.rest[1], args[2]) and np.array_equal(n.rest[2], args[3]) for n in scaled)
 
 
+def test_masked_entries_stay():
+    """-inf hides an entry, its absolute value would hide all others."""
+    _, found = around(lambda x: x, np.array([-np.inf, -1.0, 2.0]))
+    assert found and all(np.isneginf(n.diff[0][0]) or "inf at one entry" in n.words for n in found)
+
+
 def test_what_is_fixed_is_not_moved():
     """A positive definite matrix scaled by random signs is none."""
     a = np.eye(3)

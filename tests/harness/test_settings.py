@@ -32,11 +32,19 @@ def test_each_by_itself():
 
 
 @pytest.mark.parametrize(("rate", "domain", "others"), [(0.0, None, [0.5]), (0.5, "fixed", []), (0.5, (0.3, 1.0), []),
-    (np.inf, None, []), (3, None, []), (None, None, [])])  # fmt: skip
+    (np.inf, None, []), (None, None, [])])  # fmt: skip
 def test_which_numbers(rate, domain, others):
-    """Whole numbers count axes and entries, and are not touched; the declared domain is kept."""
-    args = (X, rate, 1)
+    """One that is 0 or not finite has no half; the declared domain is kept."""
+    args = (X, rate, 0)
     assert [changed[1] for _, changed in reset(Case(scaled, args, domain={1: domain}), args)] == others
+
+
+@pytest.mark.parametrize(("count", "others"), [(4, [3]), (1, [2]), (0, []), (-1, [])])
+def test_which_counts(count, others):
+    """Steps, windows and groups become one fewer, a single one two; the first and the last axis stay that."""
+    args = (X, count, None)
+    assert [changed[1] for _, changed in reset(Case(scaled, args), args)] == others
+    assert list(reset(Case(lambda x, count: x * count, args[:2], argnums=(0,)), args[:2])) == []  # it may be data
 
 
 def test_what_is_differentiated_is_not_a_setting():
