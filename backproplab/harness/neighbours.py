@@ -159,8 +159,9 @@ def _near_thresholds(numbers: Sequence[float], seed: int) -> Iterator[tuple[str,
 def _infinite(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarray]]:
     """One entry at an infinity: a mask in logits, an overflow before the layer."""
     for i, (x, domain) in enumerate(zip(diff[:_ALONE], domains)):
-        if domain is None and x.size and not np.iscomplexobj(x):
-            at = np.random.default_rng([seed, i]).integers(x.size)
+        finite = np.flatnonzero(np.isfinite(x))
+        if domain is None and finite.size and not np.iscomplexobj(x):
+            at = np.random.default_rng([seed, i]).choice(finite)
             for value, words in ((-np.inf, "-inf at one entry"), (np.inf, "inf at one entry")):
                 m = np.array(x)
                 m.reshape(-1)[at] = value
