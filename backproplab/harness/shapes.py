@@ -6,7 +6,6 @@ too; whole numbers that index an axis stay inside it, lengths become lengths, of
 sorted stays sorted.
 """
 
-import functools
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
@@ -71,7 +70,7 @@ def with_sizes(
 
 def _resize(x: Any, change: dict[int, int], domain: Any, seed: int) -> np.ndarray:
     if not x.ndim:
-        return functools.reduce(lambda n, size: _inside(n, x, size, change[size]), change, x).astype(x.dtype)
+        return np.asarray(min([int(x), *[new for size, new in change.items() if size >= x]]), x.dtype)
     shape = tuple(change[size] if size in change else int(size) for size in x.shape)
     ends = is_offsets(x, change)
     if not x.size or (shape == x.shape and not ends):
@@ -133,7 +132,7 @@ def _inside(chosen: np.ndarray, given: np.ndarray, size: int, new: int) -> np.nd
 
 
 def _is_place(x: Any) -> bool:
-    """Whether this is one whole number that may lie on an axis, or measure it."""
+    """Whether this is one whole number that may measure an axis, or lie on it: then beyond its end, if that is nearer now."""
     return hasattr(x, "dtype") and jax.dtypes.issubdtype(x.dtype, np.integer) and not np.ndim(x)
 
 

@@ -85,10 +85,10 @@ def test_whole_numbers_from_zero():
         assert from_zero(given, given.shape, {5}, 0) is given
 
 
-def test_one_place_stays_on_its_axis():
-    """An end of four entries is an end of one when there is one."""
-    for place, found in ((np.int32(4), 1), (np.int32(2), 0)):
-        assert with_sizes((np.ones(4), place), (), {4: 1}, 0)[1] == found
+def test_one_length_is_no_longer_than_its_axis():
+    """An end of four entries is an end of one when there is one; one that is shorter stays, and none becomes 0."""
+    for length, change, found in ((4, {4: 1}, 1), (1, {4: 1}, 1), (2, {4: 3, 5: 7}, 2), (5, {4: 3}, 5)):
+        assert with_sizes((np.ones(4), np.int32(length)), (), change, 0)[1] == found
 
 
 def test_fixed_arguments_keep_their_shapes():
