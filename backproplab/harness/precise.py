@@ -71,7 +71,9 @@ def _equation(eqn, values, constant):
     if rule is None:
         raise NotPrecise(name)
     out = rule(eqn.params, *values)
-    outputs = out if eqn.primitive.multiple_results else [out]
+    outputs = (
+        out if isinstance(out, list | tuple) else [out]
+    )  # a function that JAX composes counts as one of several results
     return [_typed(o, v.aval) for o, v in zip(outputs, eqn.outvars)]
 
 

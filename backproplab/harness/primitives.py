@@ -39,7 +39,7 @@ def bind(eqn: Any, values: list, xp: Any, **changes: Any) -> list:
         if rule is not None and not any(map(is_key, values)):
             out = rule(eqn.params | changes if changes else eqn.params, *values)
             if out is not NotImplemented:
-                outputs = list(out) if eqn.primitive.multiple_results else [out]
+                outputs = list(out) if isinstance(out, list | tuple) else [out]
                 typed = [_as_traced(o, v.aval) for o, v in zip(outputs, eqn.outvars)]
                 return typed + outputs[len(typed) :]  # an error rule may have more sorted than the equation does
         given = [jnp.asarray(v) if not is_key(v) else v for v in values]

@@ -64,4 +64,5 @@ CASES = (
     Case(gelu, (normal(4, 5),), residual_bytes=lambda x: x.nbytes, order=2),
     Case(gelu, (full(0.0, 3),), name="zero: slope 1/2", expect=(np.full(3, 0.5),)),
     Case(gelu, (np.array([-5.0, 5.0, -10.0, 100.0]),), name="tails"),
+    Case(gelu, (np.array([-12.5, -36.75, -37.25]),), name="where phi is about to underflow"),
 )

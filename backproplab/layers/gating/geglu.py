@@ -70,4 +70,9 @@ CASES = (
         (np.array([-5.0, 5.0, -10.0, 100.0]), np.array([0.5, -2.0, 1.5, 3.0]), False),
         name="tails of the gate, error function",
     ),
+    Case(
+        geglu,
+        (np.array([-12.5, -36.75, -37.25]), np.array([0.5, -2.0, 1.5]), False),
+        name="where phi is about to underflow, error function",
+    ),
 )
