@@ -59,13 +59,15 @@ def across_branches(line: Callable[[float], Sample], largest: float = 1.0) -> Sl
     """The same whichever branches the steps lie on, as those of a bisection do. None if the narrowest steps see another slope."""
     anywhere = lambda t: line(t)._replace(branch=0.0)
     best = _best(anywhere, _CENTRAL, largest, 0.0)
-    for exponent in range(_NARROWEST - 2, _NARROWEST + 1) if best else ():
+    if best is None:
+        return None
+    for exponent in range(_NARROWEST - 2, _NARROWEST + 1):
         step = largest * 2.0**-exponent
         points = _on_branch(anywhere, _CENTRAL, step, 0.0)
         if points is None:
             return None
         value, rounding = _estimate(points, _CENTRAL, step)
-        if best is None or abs(value - best.value) > best.bar + rounding:
+        if abs(value - best.value) > best.bar + rounding:
             return None  # stairs, which from afar are a slope
     return best
 

@@ -110,6 +110,7 @@ def other_settings(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
 
 
 def _at_each(name: str, others: Iterator[tuple[str, tuple]], p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
+    """The formula of the case of `p` at other arguments, in words and in full; the first that fails is told."""
     most = _MANY_DIFFERENCES if p.pair.numerical else _LARGE
     if (p.case.by_design and p.case.reference is None) or _size(p.args) > most:
         return

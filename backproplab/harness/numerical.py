@@ -84,8 +84,8 @@ def agrees_with_differences(
 ) -> bool:
     """Whether finite differences side with the rule, clearly, along every direction: then autodiff is at fault.
 
-    sure: the share of the steepest slope that their error bars must stay below. Where no step stays on one branch of the function, as in
-    a bisection, of which autodiff knows nothing, the steps must do without.
+    sure: the share of the steepest slope that their error bars must stay below. Where no step stays on one branch of the
+    function, as in a bisection, of which autodiff knows nothing, the steps must do without.
     """
     if p.case.by_design or p.pair.numerical or not _real(p) or not all(np.isfinite(g).all() for g in gradient):
         return False

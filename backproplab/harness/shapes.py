@@ -61,7 +61,7 @@ def with_sizes(
     args: tuple, static: tuple[int, ...], change: dict[int, int], seed: int, domains: Mapping[int, Any] = _ANYWHERE
 ) -> tuple:
     """The arguments with every axis of size n made `change[n]`, if it is there; the static ones as they are."""
-    resize = lambda x, domain: _resize(x, change, domain, seed) if _is_array(x) or _is_place(x) else x
+    resize = lambda x, domain: _resize(x, change, domain, seed) if _is_array(x) or _is_length(x) else x
     return tuple(
         arg if i in static else jax.tree.map(lambda x, i=i: resize(x, domains.get(i)), arg)
         for i, arg in enumerate(args)
@@ -131,8 +131,8 @@ def _inside(chosen: np.ndarray, given: np.ndarray, size: int, new: int) -> np.nd
     return least + (chosen - least) % (new + 1 - least) if given.max() == size else chosen
 
 
-def _is_place(x: Any) -> bool:
-    """Whether this is one whole number that may measure an axis, or lie on it: then beyond its end, if that is nearer now."""
+def _is_length(x: Any) -> bool:
+    """Whether this is one whole number, which may measure an axis. A place on it may come to lie beyond its end: see `astray`."""
     return hasattr(x, "dtype") and jax.dtypes.issubdtype(x.dtype, np.integer) and not np.ndim(x)
 
 
