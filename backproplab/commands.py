@@ -22,6 +22,7 @@ from backproplab import cli
 from backproplab.case import Case, function_name, parameter_names, static_argnums
 from backproplab.harness.platform import PLATFORMS, devices
 from backproplab.harness.verdict import Check, Verdict
+from backproplab.harness.verify import garbage_collected_seldom
 from backproplab.harness.verify import verify as verify_case
 from backproplab.harness.view import NothingToDifferentiate
 from backproplab.report.files import write_bench, write_json, write_junit
@@ -245,8 +246,9 @@ def _sensible_jobs(count: int, platform: str) -> int:
 def _in_turn(
     command: cli.Verify, cases: Sequence[Case], platform: str, deadline: float
 ) -> Iterator[tuple[int, Verdict]]:
-    for i, case in enumerate(cases):
-        yield i, _verdict(command, case, platform, deadline)
+    with garbage_collected_seldom():
+        for i, case in enumerate(cases):
+            yield i, _verdict(command, case, platform, deadline)
 
 
 def _in_parallel(
@@ -279,7 +281,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _task(command: cli.Verify, indices: Sequence[int], platform: str, deadline: float) -> list[Verdict]:
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), garbage_collected_seldom():
         return [_verdict(command, _selected_once(command)[i], platform, deadline) for i in indices]
 
 

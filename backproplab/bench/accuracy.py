@@ -57,7 +57,7 @@ def _exact(p: Point, inputs: list) -> list[np.ndarray]:
     known = [np.where(np.abs(e) <= _DIGITS * np.abs(v), v, np.nan) for v, e in zip(values, errors)]
     if any(np.isnan(v).any() for v in known):
         with suppress(NotPrecise):
-            return [np.asarray(x, np.float64) for x in precise(p.pair.jaxprs[0], inputs)]
+            return [np.asarray(x, np.float64) for x in precise(p.pair.by_hand, inputs)]
     return known
 
 

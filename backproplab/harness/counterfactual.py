@@ -137,9 +137,8 @@ class _Switched:
     def __init__(self, p: Point):
         count, given = len(p.view.diff), len(p.view.diff) + len(p.view.rest)
         with jax.enable_x64(p.wide):
-            forward = jax.make_jaxpr(p.plain)(p.view.diff, p.view.rest)
             names = [*p.view.labels, *p.view.rest_labels]
-            run, self.switches = with_switches(forward, [i < count for i in range(given)], names)
+            run, self.switches = with_switches(p.stripped, [i < count for i in range(given)], names)
             if len(self.switches) > _MANY:
                 raise ValueError("too many operations")
 

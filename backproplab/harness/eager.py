@@ -59,7 +59,7 @@ def _traced(p: Point, inputs: list) -> tuple[list[np.ndarray], list[np.ndarray]]
 def _outside_jit(p: Point, inputs: list) -> list:
     """By numpy if that will do: JAX compiles every operation by itself, ten milliseconds each."""
     with jax.enable_x64(p.wide), jax.default_device(p.device):
-        if p.wide and short_for_jax(p.pair.jaxprs[0]):
+        if p.wide and short_for_jax(p.pair.by_hand):
             try:
                 with jax.disable_jit(), _by_numpy():
                     return p.program([x if is_key(x) else jax.device_put(x) for x in inputs])

@@ -15,7 +15,8 @@ from backproplab.harness.error_rules import executed, lifted
 from backproplab.harness.opaque import by_differences
 from backproplab.harness.precise import NotPrecise, precise
 from backproplab.harness.programs import Pair, pair
-from backproplab.harness.strip import count_rules, prove_stripped, without_rules
+from backproplab.harness.retyped import retyped
+from backproplab.harness.strip import count_rules, operations_in, prove_stripped, without_rules
 from backproplab.harness.view import View, view
 
 _KEPT_PROGRAMS = 48
@@ -24,16 +25,18 @@ _KEPT_PROGRAMS = 48
 _WRITTEN_TWICE = 2.0**-33
 _NUDGES, _NUDGE_SAFETY = 3, 8.0
 _programs: dict[Any, Any] = {}
+_proved: set[Any] = set()
 
 
 @dataclass(frozen=True)
 class Point:
     """Everything that the checks of one dtype share.
 
-    outputs: shapes and dtypes of the function's floating outputs. plain: the function (or its reference) without any
+    outputs: shapes and dtypes of the function's floating outputs. stripped: the function (or its reference) without any
     hand-written rule, from `(view.diff, view.rest)` to these; rules: how many there were. program: the rule, from
     `[*view.diff, *view.rest, *cotangents]` to `[*outputs, *gradients]`; pair: compiled, beside its oracle.
-    kept: what else was made for this function, shapes and dtype.
+    kept: what else was made for this function, shapes and dtype. retyped: whether rule and oracle are those of the wider
+    point that was given, but for the widths of their types.
     """
 
     case: Case
@@ -43,12 +46,17 @@ class Point:
     view: View
     device: Any
     outputs: list[jax.ShapeDtypeStruct]
-    plain: Callable[[list, list], list]
+    stripped: ClosedJaxpr
     rules: int
     program: Callable[[list], list]
     pair: Pair
     kept: dict
     matmul: float
+    retyped: bool
+
+    def plain(self, diff: list, rest: list) -> list:
+        """`stripped` as a function."""
+        return jaxpr_as_fun(self.stripped)(*diff, *rest)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """What `make` returns; made once per function, shapes and dtype, and kept as long as the compiled programs."""
@@ -134,8 +142,11 @@ class Point:
         ]
 
 
-def point(case: Case, seed: int, dtype: str, device: Any, matmul: float) -> Point:
-    """Makes the arguments and compiles, or finds what was compiled for the same function, shapes and dtype."""
+def point(case: Case, seed: int, dtype: str, device: Any, matmul: float, wider: Point | None = None) -> Point:
+    """Makes the arguments and compiles, or finds what was compiled for the same function, shapes and dtype.
+
+    wider: the point of the same case in a wider dtype.
+    """
     wide = dtype == "float64"
     args = case.arguments(seed, dtype)
     seen = view(case, args)
@@ -148,7 +159,8 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float) -> Poin
             forward = (
                 whole if case.reference is None else jax.make_jaxpr(seen.call(case.reference))(seen.diff, seen.rest)
             )
-            plain = _listed(forward if _declares(case) else without_rules(forward))
+            stripped = forward if _declares(case) else without_rules(forward)
+            plain = lambda diff, rest: jaxpr_as_fun(stripped)(*diff, *rest)
             with_cotangents = [*seen.diff, *seen.rest, *[np.zeros(y.shape, y.dtype) for y in outputs]]
             count, rest = len(seen.diff), len(seen.rest)
             program = vjp_of(call, count, rest)
@@ -156,21 +168,24 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float) -> Poin
             differences = lambda: by_differences(
                 seen.call(case.reference or case.fn), seen.diff, seen.rest, domains, jax.devices("cpu")[0]
             )
-            programs = pair(program, vjp_of(plain, count, rest), with_cotangents, wide, device, differences)
+            if wider and (wider.pair.numerical or not retyped(stripped, wider.stripped, dtype)):
+                wider = None
+            programs = pair(
+                program, vjp_of(plain, count, rest), with_cotangents, wide, device, differences, bool(wider)
+            )
+            again = wider is not None and retyped(programs.by_hand, wider.pair.by_hand, dtype)
             while len(_programs) >= _KEPT_PROGRAMS:
                 del _programs[next(iter(_programs))]
-            _programs[key] = (outputs, plain, count_rules(whole), program, programs, {})
-    outputs, plain, rules, program, programs, kept = _programs[key]
-    return Point(case, dtype, wide, args, seen, device, outputs, plain, rules, program, programs, kept, matmul)
+            _programs[key] = (outputs, stripped, count_rules(whole), program, programs, {}, again)
+    outputs, stripped, rules, program, programs, kept, again = _programs[key]
+    return Point(
+        case, dtype, wide, args, seen, device, outputs, stripped, rules, program, programs, kept, matmul, again
+    )
 
 
 def _declares(case: Case) -> bool:
     """Whether the reference's own rule says what the gradient is, which is not the derivative of its value."""
     return case.by_design and isinstance(case.reference, jax.custom_vjp) and case.reference is not case.fn
-
-
-def _listed(jaxpr: ClosedJaxpr) -> Callable[[list, list], list]:
-    return lambda diff, rest: jaxpr_as_fun(jaxpr)(*diff, *rest)
 
 
 def vjp_of(call: Callable, count: int, rest: int) -> Callable[[list], list]:
@@ -199,12 +214,14 @@ def _cotangent(kind: str, y: jax.ShapeDtypeStruct, generator: np.random.Generato
 
 
 def prove_point(p: Point) -> None:
-    """Raises TypeError if a hand-written rule is left in the oracle, where that is autodiff."""
+    """Raises TypeError if a hand-written rule is left in the oracle, where that is autodiff.
+
+    JAX refuses an operation, not a program: one made of operations that it has taken before needs no other proof.
+    """
     if (p.case.by_design and p.case.reference is None) or _declares(p.case) or p.pair.numerical:
         return
-
-    def prove():
+    operations = operations_in(p.stripped)
+    if not operations <= _proved:
         with jax.enable_x64(p.wide):
             prove_stripped(p.plain, p.view.diff, p.view.rest)
-
-    p.once("proof", prove)
+        _proved.update(operations)

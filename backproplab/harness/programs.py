@@ -1,5 +1,6 @@
 """The two programs that are compared, compiled once per function, shapes and dtype, and their running error analyses."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -37,8 +38,9 @@ class Pair:
 
     analyse_rule, analyse_oracle: from inputs and a machine to values and errors, both float64.
     unknown: names of primitives without an error rule; fills with the first analysis.
-    jaxprs: of the rule and of the oracle, or of the rule alone: then the oracle's gradients are finite differences, of
-    which the errors are estimates, and the rule's rounding is not analysed.
+    by_hand: the rule's jaxpr. autodiff: that of the oracle, traced when it is wanted.
+    numerical: whether the oracle's gradients are finite differences instead, of which the errors are estimates; then the
+    rule's rounding is not analysed.
     """
 
     rule: Callable[[list], list]
@@ -46,40 +48,67 @@ class Pair:
     analyse_rule: Analysis
     analyse_oracle: Analysis
     unknown: set[str]
-    jaxprs: tuple[ClosedJaxpr, ...]
+    by_hand: ClosedJaxpr
+    autodiff: Callable[[], ClosedJaxpr] | None
 
     @property
     def numerical(self) -> bool:
-        """Whether finite differences are the oracle."""
-        return len(self.jaxprs) == 1
+        return self.autodiff is None
+
+    @property
+    def jaxprs(self) -> tuple[ClosedJaxpr, ...]:
+        """Of the rule and of the oracle, or of the rule alone."""
+        return (self.by_hand,) if self.autodiff is None else (self.by_hand, self.autodiff())
 
 
 def pair(
-    rule: Callable, oracle: Callable, inputs: Sequence[Any], wide: bool, device: Any, otherwise: Callable | None = None
+    rule: Callable,
+    oracle: Callable,
+    inputs: Sequence[Any],
+    wide: bool,
+    device: Any,
+    otherwise: Callable | None = None,
+    traceable: bool = False,
 ) -> Pair:
     """Traces both functions at the types of `inputs` (x64 iff `wide`); the rule is to run on `device`, all else on the CPU.
 
     otherwise: makes a function from inputs to the oracle's outputs and their errors, for an oracle that JAX cannot trace.
+    traceable: JAX can, as is known; then it need not be done before the oracle is asked.
     """
-    with jax.enable_x64(wide):
-        shapes = [jax.ShapeDtypeStruct(np.shape(x), x.dtype) for x in inputs]
-        by_hand = jax.make_jaxpr(rule)(shapes)
-        try:
-            jaxprs = by_hand, jax.make_jaxpr(oracle)(shapes)
-        except Exception:
-            if otherwise is None:
-                raise
-            run = _on(device, wide, jitted(_listed(by_hand), _entries(by_hand.jaxpr.eqns), device))
-            return _beside_differences(run, otherwise(), by_hand)
-    unknown: set[str] = set()
-    analyse_rule, analyse_oracle = (analysis(jaxpr, unknown) for jaxpr in jaxprs)
-    run_rule, run_oracle = (
-        _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), at))
-        for jaxpr, at in zip(jaxprs, (device, jax.devices("cpu")[0]))
+    cpu, unknown = jax.devices("cpu")[0], set[str]()
+
+    def traced(fn):
+        with jax.enable_x64(wide):
+            return jax.make_jaxpr(fn)([jax.ShapeDtypeStruct(np.shape(x), x.dtype) for x in inputs])
+
+    def compiled(jaxpr, at):
+        return _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), at))
+
+    @functools.cache
+    def run_oracle():
+        jaxpr = autodiff()
+        if wide and float_types(jaxpr) <= {"float64"} and short(jaxpr, _ORACLE):
+            return lambda inputs: list(map(np.asarray, evaluated(jaxpr, inputs)))
+        return compiled(jaxpr, cpu)
+
+    autodiff = functools.cache(lambda: traced(oracle))
+    analyse_oracle = functools.cache(lambda: analysis(autodiff(), unknown))
+    by_hand = traced(rule)
+    try:
+        _ = traceable or autodiff()
+    except Exception:
+        if otherwise is None:
+            raise
+        return _beside_differences(compiled(by_hand, device), otherwise(), by_hand)
+    return Pair(
+        compiled(by_hand, device),
+        lambda inputs: run_oracle()(inputs),
+        analysis(by_hand, unknown),
+        lambda inputs, machine: analyse_oracle()(inputs, machine),
+        unknown,
+        by_hand,
+        autodiff,
     )
-    if wide and float_types(jaxprs[1]) <= {"float64"} and short(jaxprs[1], _ORACLE):
-        run_oracle = lambda inputs: list(map(np.asarray, evaluated(jaxprs[1], inputs)))
-    return Pair(run_rule, run_oracle, analyse_rule, analyse_oracle, unknown, jaxprs)
 
 
 def _beside_differences(rule: Callable, gradients: Callable, jaxpr: ClosedJaxpr) -> Pair:
@@ -98,7 +127,7 @@ def _beside_differences(rule: Callable, gradients: Callable, jaxpr: ClosedJaxpr)
         values = [np.asarray(y, np.complex128 if np.iscomplexobj(y) else np.float64) for y in rule(inputs)]
         return values, [np.full(np.shape(y), np.inf) for y in values]
 
-    return Pair(rule, lambda inputs: differences(inputs)[0], analyse_rule, differences, set(), (jaxpr,))
+    return Pair(rule, lambda inputs: differences(inputs)[0], analyse_rule, differences, set(), jaxpr, None)
 
 
 def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:

@@ -116,3 +116,16 @@ def holds(names: Container[str], node: Any) -> bool:
     if isinstance(node, Jaxpr):
         return any(eqn.primitive.name in names or holds(names, [*eqn.params.values()]) for eqn in node.eqns)
     return any(holds(names, item) for item in node) if type(node) in (tuple, list) else False
+
+
+def operations_in(node: Any) -> set:
+    """What a jaxpr consists of, at any depth: primitives, beside what kind of function one stands for that can stand for any."""
+    if is_closed(node):
+        return operations_in(node.jaxpr)
+    if isinstance(node, Jaxpr):
+        return set().union(*map(_operations, node.eqns))
+    return set().union(*map(operations_in, node)) if type(node) in (tuple, list) else set()
+
+
+def _operations(eqn: Any) -> set:
+    return {(eqn.primitive, type(eqn.params.get("_prim")))} | operations_in([*eqn.params.values()])

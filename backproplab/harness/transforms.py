@@ -33,13 +33,13 @@ def transform_checks(p: Point, seed: int, notes: list[str], whole: bool) -> Iter
     """
     if sum(np.size(x) for x in p.view.diff) > _LARGE:
         return
-    if whole or batches_by_itself(p.pair.jaxprs[0]):
+    if whole or batches_by_itself(p.pair.by_hand):
         yield from vmapped(p, seed, notes)
     if whole:
         yield from interleaved(p, seed)
         yield from within(p, seed)
         yield from eager(p, seed)
-        if not batches_by_itself(p.pair.jaxprs[0]) and (points := _points(p, seed, 2)) is not None:
+        if not batches_by_itself(p.pair.by_hand) and (points := _points(p, seed, 2)) is not None:
             runs = [[*diff, *rest, *p.cotangents("random", seed + i)] for i, (diff, rest) in enumerate(points)]
             yield from parallel(p, runs, notes)
 
@@ -94,7 +94,7 @@ def vmapped(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     if points is None:
         return
     runs = [[*diff, *rest, *p.cotangents("random", seed + i)] for i, (diff, rest) in enumerate(points)]
-    rule = jaxpr_as_fun(p.pair.jaxprs[0])
+    rule = jaxpr_as_fun(p.pair.by_hand)
     for name, batched in _batchings(p).items():
         elements = [[runs[b if i in batched else 0][i] for i in range(len(runs[0]))] for b in range(_BATCH)]
         stacked = [np.stack([e[i] for e in elements]) if i in batched else runs[0][i] for i in range(len(runs[0]))]
@@ -121,7 +121,7 @@ def _batchings(p: Point) -> dict[str, set[int]]:
     single = {label: {i} for i, label in enumerate(p.view.labels)}
     single["the cotangent"] = set(range(count + rest, count + rest + len(p.outputs)))
     chosen = {}
-    if batches_by_itself(p.pair.jaxprs[0]):
+    if batches_by_itself(p.pair.by_hand):
         sizes = range(1, len(single)) if len(single) <= _CHOICES else (1,)
         several = [names for size in sizes for names in combinations(single, size)]
         chosen = {" and ".join(names): set().union(*(single[name] for name in names)) for names in several}

@@ -101,6 +101,14 @@ def test_the_proof_is_made_of_the_oracle():
     prove_point(at(lambda x: x * x, X, reference=square(lambda x, dy: dy)))
 
 
+def test_the_proof_refuses_a_rule(monkeypatch):
+    """One that stripping left in the oracle, also where the same operations have been proved to hide none."""
+    prove_point(at(square(right), X))
+    monkeypatch.setattr("backproplab.harness.point.without_rules", lambda jaxpr: jaxpr)
+    with pytest.raises(TypeError, match="forward-mode"):
+        prove_point(at(square(lambda x, dy: 2 * dy * x), X))
+
+
 def test_on_the_device():
     """The rule runs on the device that was asked for."""
     assert at(square(right), X).device == jax.devices("cpu")[0]
