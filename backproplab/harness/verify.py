@@ -16,7 +16,7 @@ from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point, prove_point, vjp_of
 from backproplab.harness.remedy import remedies
 from backproplab.harness.verdict import Check, Verdict
-from backproplab.harness.view import NothingToDifferentiate, view
+from backproplab.harness.view import NothingToDifferentiate, is_inexact, view
 
 TRANSFORMS = ("examples", "all", "none")
 _SELDOM = (50_000, 20, 50)
@@ -49,11 +49,11 @@ def verify(
     began = time.perf_counter()
     checks: list[Check] = []
     notes: list[str] = []
-    kept, widest = None, None
+    kept, widest, contracts = None, None, set()
     try:
         with garbage_collected_seldom():
             for i, dtype in enumerate(dtypes_of(case)):
-                checks += _contract(case, seed, dtype, checks)
+                checks += _contract(case, seed, dtype, contracts)
                 p = point(case, seed, dtype, device, matmul_roundoff(device), widest)
                 if widest is None:
                     widest, kept = p, promises.residual_bytes(p)
@@ -84,18 +84,19 @@ def garbage_collected_seldom() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _contract(case: Case, seed: int, dtype: str, known: list[Check]) -> list[Check]:
+def _contract(case: Case, seed: int, dtype: str, asked: set[tuple]) -> list[Check]:
     """Asked before anything is compiled: what JAX refuses is named here with its argument and its line.
 
-    In float32 in place of float64, unless the user works in 64 bits: a rule that was not written for them is judged by its
-    digits. What is `known` is not asked again.
+    Once for the types of the arguments as JAX takes them: unless the user works in 64 bits, float64 is float32 here, and a
+    rule that was not written for it is judged by its digits.
     """
-    name = f"contract {jax.dtypes.canonicalize_dtype(dtype)}"
-    if any(check.name == name for check in known):
-        return []
     args = case.arguments(seed, dtype)
     view(case, args)  # raises NothingToDifferentiate
-    return contract.contract_checks(case.fn, args, name)
+    types = tuple(str(jnp.result_type(x)) for x in jax.tree.leaves(args) if is_inexact(x))
+    if types in asked:
+        return []
+    asked.add(types)
+    return contract.contract_checks(case.fn, args, f"contract {dtype}")
 
 
 def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: list[str]) -> Iterator[Check]:

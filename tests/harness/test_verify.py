@@ -67,7 +67,7 @@ WRONG = {
         Case(square(lambda x, dy: right(x, dy.astype(jnp.float32))), (X,), dtypes=("bfloat16",)),
     ),
     "one array for two leaves, right by luck": (
-        "contract float32",
+        "contract float64",
         (contract, "contract_checks"),
         Case(sum_of_leaves, ({"a": X, "b": X},), **WIDE),
     ),
