@@ -7,7 +7,7 @@ the function that the point lies on are not used: the outcomes of all comparison
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _WIDEST, _NARROWEST = 4, 18  # binary exponents of the steps
 _SAFETY = 4.0
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
 
     value: float
     error: float
-    branch: float
+    branch: Any  # the same wherever every comparison comes out the same
 
 
 def slope(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None:
@@ -72,9 +72,7 @@ def across_branches(line: Callable[[float], Sample], largest: float = 1.0) -> Sl
     return best
 
 
-def _best(
-    at: Callable[[float], Sample], stencil: list[tuple[int, float]], largest: float, branch: float | None
-) -> Slope | None:
+def _best(at: Callable[[float], Sample], stencil: list[tuple[int, float]], largest: float, branch: Any) -> Slope | None:
     """The narrowest estimate of a ladder of steps; `branch` is that of every point but 0, None for any they share.
 
     As long as no step stays on the branch, every other one is left out.
@@ -108,7 +106,7 @@ def _estimate(points: list[Sample], stencil: list[tuple[int, float]], step: floa
 
 
 def _on_branch(
-    at: Callable[[float], Sample], stencil: list[tuple[int, float]], step: float, branch: float | None
+    at: Callable[[float], Sample], stencil: list[tuple[int, float]], step: float, branch: Any
 ) -> list[Sample] | None:
     """The samples of a stencil; None, as soon as it is known, if one is not finite or lies on another branch."""
     points = []

@@ -9,17 +9,20 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
 from backproplab.harness.control import MOST_STEPS, scan_sizes, solver, split
-from backproplab.harness.error_rules import is_float
+from backproplab.harness.error_rules import BRANCHING, Bounded, is_float, outcome
 from backproplab.harness.primitives import bind
 from backproplab.harness.pruning import needed, variables
 from backproplab.harness.rounding import body_of
 
 
-def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any]) -> list:
-    """The outputs of a program at `inputs`; its casts from one floating type to another are left out."""
+def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any], ways: list[float] | None = None) -> list:
+    """The outputs of a program at `inputs`; its casts from one floating type to another are left out.
+
+    ways: takes a number for each comparison that is passed, which tells how it came out.
+    """
     with _in_double():
         try:
-            return _run(closed, inputs)
+            return _run(closed, inputs, ways)
         except Exception:  # an operation that wants all of JAX around it
             return list(jaxpr_as_fun(closed)(*inputs))
 
@@ -47,27 +50,33 @@ def _in_double() -> Iterator[None]:
         yield
 
 
-def _run(program: ClosedJaxpr | Jaxpr, inputs: Sequence[Any]) -> list:
+def _run(program: ClosedJaxpr | Jaxpr, inputs: Sequence[Any], ways: list[float] | None = None) -> list:
     jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
     env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
-    _walk(jaxpr.eqns, env)
+    _walk(jaxpr.eqns, env, ways)
     return [_read(v, env) for v in jaxpr.outvars]
 
 
-def _walk(equations: Iterable[Any], env: dict[Any, Any]) -> None:
+def _walk(equations: Iterable[Any], env: dict[Any, Any], ways: list[float] | None = None) -> None:
     """Adds the values of what the equations make."""
     for eqn in equations:
         given = [_read(v, env) for v in eqn.invars]
         name = eqn.primitive.name
         if (body := body_of(eqn)) is not None:
-            made = _run(body, given)
+            made = _run(body, given, ways)
         elif name in _CONTROL:
-            made = _CONTROL[name](eqn, given)
+            made = _CONTROL[name](eqn, given, ways)
         elif name == "convert_element_type" and is_float(given[0]) and is_float(eqn.outvars[0].aval):
             made = given
         else:
             made = bind(eqn, given, np)
+            if ways is not None and name in BRANCHING:
+                ways.append(float(outcome(eqn, _exact(given), _exact(made), np)))
         env.update(zip(eqn.outvars, made))
+
+
+def _exact(values: Iterable[Any]) -> list[Bounded]:
+    return [Bounded(x, None) for x in values]
 
 
 def _read(v: Any, env: dict[Any, Any]) -> Any:
@@ -75,14 +84,14 @@ def _read(v: Any, env: dict[Any, Any]) -> Any:
     return np.asarray(value, np.float64) if is_float(value) else value
 
 
-def _scan(eqn: Any, inputs: list) -> list:
+def _scan(eqn: Any, inputs: list, ways: list[float] | None) -> list:
     p = eqn.params
     num_consts, num_carry = scan_sizes(p)
     consts, carry, xs = split(inputs, num_consts, num_carry)
     steps = range(p["length"])
     made = []
     for i in reversed(steps) if p["reverse"] else steps:
-        out = _run(p["jaxpr"], [*consts, *carry, *(x[i] for x in xs)])
+        out = _run(p["jaxpr"], [*consts, *carry, *(x[i] for x in xs)], ways)
         carry = out[:num_carry]
         made.append(out[num_carry:])
     if not made:
@@ -90,20 +99,20 @@ def _scan(eqn: Any, inputs: list) -> list:
     return [*carry, *map(np.stack, zip(*(made[::-1] if p["reverse"] else made)))]
 
 
-def _while(eqn: Any, inputs: list) -> list:
+def _while(eqn: Any, inputs: list, ways: list[float] | None) -> list:
     p = eqn.params
     asks, does, carry = split(inputs, p["cond_nconsts"], p["body_nconsts"])
     for _ in range(MOST_STEPS):
-        if not _run(p["cond_jaxpr"], [*asks, *carry])[0]:
+        if not _run(p["cond_jaxpr"], [*asks, *carry], ways)[0]:
             return carry
-        carry = _run(p["body_jaxpr"], [*does, *carry])
+        carry = _run(p["body_jaxpr"], [*does, *carry], ways)
     raise RuntimeError("a loop that ends in the precision of the device need not end in float64")
 
 
-def _cond(eqn: Any, inputs: list) -> list:
+def _cond(eqn: Any, inputs: list, ways: list[float] | None) -> list:
     branches = eqn.params["branches"]
-    return _run(branches[int(np.clip(inputs[0], 0, len(branches) - 1))], inputs[1:])
+    return _run(branches[int(np.clip(inputs[0], 0, len(branches) - 1))], inputs[1:], ways)
 
 
-_CONTROL: dict[str, Callable[[Any, list], list]] = {"scan": _scan, "while": _while, "cond": _cond,
-            "custom_linear_solve": lambda eqn, inputs: _run(*solver(eqn, inputs))}  # fmt: skip
+_CONTROL: dict[str, Callable[[Any, list, list[float] | None], list]] = {"scan": _scan, "while": _while, "cond": _cond,
+            "custom_linear_solve": lambda eqn, inputs, ways: _run(*solver(eqn, inputs), ways)}  # fmt: skip

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from backproplab.harness.along import along
 from backproplab.harness.compare import Difference, largest
-from backproplab.harness.differences import Sample, Slope, across_branches, slope
-from backproplab.harness.error_rules import lifted
+from backproplab.harness.differences import Slope, across_branches, slope
 from backproplab.harness.neighbours import jittered
 from backproplab.harness.opaque import by_differences
 from backproplab.harness.point import Point
-from backproplab.harness.programs import run_analysis
 from backproplab.harness.strip import strip
 from backproplab.harness.verdict import Check
 
@@ -127,8 +126,8 @@ def differences_refute(p: Point, cotangents: list[np.ndarray], leaf: int, d: Dif
         return None
     alone = bool(np.isfinite(autodiffs) and abs(autodiffs - slope) > bar + 1e-9 * abs(slope))
     if alone:
-        along, moved = _line(p, cotangents), [x if i == leaf else 0.0 * x for i, x in enumerate(v)]
-        settled = across_branches(lambda t: along(moved, t), widest)
+        of_leaf = along(p, cotangents)([x if i == leaf else 0.0 * x for i, x in enumerate(v)])
+        settled = across_branches(of_leaf, widest)
         if settled is None or abs(settled.value - slope) > settled.bar + bar:
             return None
     return Refuted(f"along a random direction the slope is {ours:.6g}, finite differences have {slope:.6g}", alone)
@@ -144,12 +143,12 @@ def contradiction(p: Point, seed: int) -> str | None:
     ours = _dot(gradient, v)
     if s is None or s.bar >= SURE * abs(s.value) or abs(ours - s.value) <= 1e-3 * abs(s.value):
         return None
-    line = _line(p, cotangents)
-    before, here, behind = (line(v, t).value for t in (-_NEAR, 0.0, _NEAR))
+    line = along(p, cotangents)
+    before, here, behind = (line(v)(t).value for t in (-_NEAR, 0.0, _NEAR))
     if not abs(before + behind - 2 * here) <= _BENT * _NEAR * abs(s.value):
         return None  # another slope on the other side
     for w, other in _slopes(p, cotangents, seed + 1, directions=6):
-        both = slope(lambda t, w=w: line([a + b for a, b in zip(v, w)], t), 0.5)
+        both = slope(line([a + b for a, b in zip(v, w)]), 0.5)
         if other is None or both is None or abs(s.value + other.value - both.value) > s.bar + other.bar + both.bar:
             return None  # slopes that do not add up are those of no gradient, as of the median of equal numbers
     return f"along a random direction the rule's slope is {ours:.6g}, finite differences have {s.value:.6g}"
@@ -160,10 +159,10 @@ def bend(p: Point, seed: int) -> str | None:
     function is smooth, steep or jumps."""
     if p.case.by_design or not _real(p):
         return None
-    line = _line(p, p.cotangents("random", seed))
     v, _ = _direction(p, np.random.default_rng([seed, 7]))
-    here = line(v, 0.0).value
-    near, nearer = ([(line(v, t).value - here) / t for t in (-step, step)] for step in (_NEAR, _NEAR / 16))
+    line = along(p, p.cotangents("random", seed))(v)
+    here = line(0.0).value
+    near, nearer = ([(line(t).value - here) / t for t in (-step, step)] for step in (_NEAR, _NEAR / 16))
     if not np.isfinite([*near, *nearer]).all() or not np.allclose(near, nearer, rtol=_SETTLES, atol=0):
         return None
     if abs(near[0] - near[1]) <= _BENT * max(map(abs, near)):
@@ -180,38 +179,11 @@ def _slopes(
     p: Point, cotangents, seed: int, directions: int = _DIRECTIONS, otherwise: Callable = lambda line, widest: None
 ) -> Iterator[tuple[list[np.ndarray], Slope | None]]:
     generator = np.random.default_rng([seed, 7])
-    line = _line(p, cotangents)
+    lines = along(p, cotangents)
     for _ in range(directions):
         v, widest = _direction(p, generator)
-        along = functools.cache(lambda t, v=v: line(v, t))
-        yield v, slope(along, widest) or otherwise(along, widest)
-
-
-def _line(p: Point, cotangents) -> Callable[[list, float], Sample]:
-    """`(v, t) -> <c, f(x + t v)>` in float64, with the bound on its rounding and the branch of the function it is on."""
-    diff = [np.asarray(x, np.float64) for x in p.view.diff]
-
-    def scalar(diff, rest, cotangents):
-        return sum(jnp.vdot(c, y) for c, y in zip(cotangents, p.plain(diff, rest)))
-
-    def analysis():
-        with jax.enable_x64(p.wide):
-            typed = [jnp.asarray(x, d.dtype) for x, d in zip(diff, p.view.diff)]
-            closed = jax.make_jaxpr(scalar)(typed, p.view.rest, [jnp.asarray(c) for c in cotangents])
-            return run_analysis(closed, set(), branching=True)
-
-    analyse = p.once("line", analysis)
-    wide_cotangents = [np.asarray(c, np.float64) for c in cotangents]
-
-    def line(v, t):
-        moved = [x + t * d for x, d in zip(diff, v)]
-        result = analyse([*moved, *p.view.rest, *wide_cotangents], lifted())
-        error = float(result.errors[0])
-        value = float(result.values[0])
-        # without error rules: a generous guess, 100 roundings of the value
-        return Sample(value, error if np.isfinite(error) else 100 * 2.0**-53 * abs(value), float(result.branches))
-
-    return line
+        line = functools.cache(lines(v))
+        yield v, slope(line, widest) or otherwise(line, widest)
 
 
 def _direction(p: Point, generator) -> tuple[list[np.ndarray], float]:

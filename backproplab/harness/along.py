@@ -1,0 +1,76 @@
+"""The function of a point along a line: its values, what rounding may have done to them, and which way its comparisons went."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr
+
+from backproplab.harness.differences import Sample
+from backproplab.harness.error_rules import lifted
+from backproplab.harness.evaluated import evaluated
+from backproplab.harness.point import Point
+from backproplab.harness.programs import Analysis, run_analysis, short
+from backproplab.harness.strip import holds
+
+_SAMPLES = 20  # about as many are taken
+_SLOW_IN_NUMPY = ("scan", "while", "conv_general_dilated", "reduce_window", "reduce_window_sum", "reduce_window_max", "sort")  # fmt: skip
+_IN_BETWEEN = 2.0  # times the bound of the points around, where it is not computed
+_GUESS = 100 * 2.0**-53  # of the value, where an operation has no error rule
+
+Line = Callable[[float], Sample]
+
+
+def along(p: Point, cotangents: list[np.ndarray]) -> Callable[[list[np.ndarray]], Line]:
+    """From a direction `v` to the function `t -> <c, f(x + t v)>` in float64."""
+    diff = [np.asarray(x, np.float64) for x in p.view.diff]
+    wide = [np.asarray(c, np.float64) for c in cotangents]
+    sample = p.once("along", lambda: _sampling(_program(p, diff, cotangents)))
+    return lambda v: sample(lambda t: [*[x + t * d for x, d in zip(diff, v)], *p.view.rest, *wide])
+
+
+def _program(p: Point, diff: list[np.ndarray], cotangents: list[np.ndarray]) -> ClosedJaxpr:
+    def scalar(diff, rest, cotangents):
+        return sum(jnp.vdot(c, y) for c, y in zip(cotangents, p.plain(diff, rest)))
+
+    with jax.enable_x64(p.wide):
+        typed = [jnp.asarray(x, d.dtype) for x, d in zip(diff, p.view.diff)]
+        return jax.make_jaxpr(scalar)(typed, p.view.rest, [jnp.asarray(c) for c in cotangents])
+
+
+def _sampling(program: ClosedJaxpr) -> Callable[[Callable[[float], list]], Line]:
+    """From the program's inputs as a function of t to its samples."""
+    if short(program, _SAMPLES) or not holds(_SLOW_IN_NUMPY, program):
+        analyse = run_analysis(program, set())
+        return lambda inputs: _by_values(program, analyse, inputs)
+    analyse = run_analysis(program, set(), branching=True)
+
+    def sampled(inputs):
+        def line(t):
+            found = analyse(inputs(t), lifted())
+            return Sample(float(found.values[0]), _error(found), float(found.branches))
+
+        return line
+
+    return sampled
+
+
+def _by_values(program: ClosedJaxpr, analyse: Callable[..., Analysis], inputs: Callable[[float], list]) -> Line:
+    """Rounding is analysed at the points that are the farthest so far: those in between are no worse, but for a factor."""
+    reach, error = -1.0, 0.0
+
+    def line(t: float) -> Sample:
+        nonlocal reach, error
+        ways: list[float] = []
+        value = float(evaluated(program, inputs(t), ways)[0])
+        if abs(t) >= reach:
+            reach, error = abs(t), max(error, _IN_BETWEEN * _error(analyse(inputs(t), lifted())))
+        return Sample(value, error, tuple(ways))
+
+    return line
+
+
+def _error(found: Analysis) -> float:
+    error = float(found.errors[0])
+    return error if np.isfinite(error) else _GUESS * abs(float(found.values[0]))
