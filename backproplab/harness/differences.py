@@ -1,7 +1,7 @@
 """The numerical oracle: directional derivatives in float64 with an error bar, independent of autodiff.
 
 A ladder of fourth-order central stencils with dyadic steps. The bar of a step counts rounding (the error analysis of the
-function itself) and truncation (the change from the step before, an estimate). Steps whose stencil leaves the branch of
+function itself) and truncation (the change from the step before, and how much smaller it is than the one before that). Steps whose stencil leaves the branch of
 the function that the point lies on are not used: the outcomes of all comparisons must be the same at every point.
 """
 
@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-_WIDEST, _NARROWEST = 4, 18  # binary exponents of the steps
+_WIDEST, _NARROWEST = 4, 24  # binary exponents of the steps
+_STAIRS = 18  # the narrowest that are taken across branches: what an iteration leaves open must stay far below
 _SAFETY = 4.0
 _ENOUGH = 2.0**-30  # of the slope: no finer bar is sought
 
@@ -58,10 +59,10 @@ def slope(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None
 def across_branches(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None:
     """The same whichever branches the steps lie on, as those of a bisection do. None if the narrowest steps see another slope."""
     anywhere = lambda t: line(t)._replace(branch=0.0)
-    best = _best(anywhere, _CENTRAL, largest, 0.0)
+    best = _best(anywhere, _CENTRAL, largest, 0.0, _STAIRS)
     if best is None:
         return None
-    for exponent in range(_NARROWEST - 2, _NARROWEST + 1):
+    for exponent in range(_STAIRS - 2, _STAIRS + 1):
         step = largest * 2.0**-exponent
         points = _on_branch(anywhere, _CENTRAL, step, 0.0)
         if points is None:
@@ -72,31 +73,48 @@ def across_branches(line: Callable[[float], Sample], largest: float = 1.0) -> Sl
     return best
 
 
-def _best(at: Callable[[float], Sample], stencil: list[tuple[int, float]], largest: float, branch: Any) -> Slope | None:
+def _best(
+    at: Callable[[float], Sample],
+    stencil: list[tuple[int, float]],
+    largest: float,
+    branch: Any,
+    narrowest: int = _NARROWEST,
+) -> Slope | None:
     """The narrowest estimate of a ladder of steps; `branch` is that of every point but 0, None for any they share.
 
     As long as no step stays on the branch, every other one is left out.
     """
     best: Slope | None = None
     previous: float | None = None
+    change = math.inf
     exponent = _WIDEST
-    while exponent <= _NARROWEST:
+    while exponent <= narrowest:
         step = largest * 2.0**-exponent
         points = _on_branch(at, stencil, step, branch)
         exponent += 2 if points is None and best is previous is None else 1
         if points is None:
-            previous = None
+            previous, change = None, math.inf
             continue
         value, rounding = _estimate(points, stencil, step)
         if previous is not None:
-            bar = rounding + _SAFETY * abs(value - previous) / 15  # the fourth-order error falls 16-fold per halving
-            bar = max(bar, abs(value) * 2.0**-50)
+            before, change = change, abs(value - previous)
+            bar = max(rounding + _SAFETY * change * _still_to_come(change, before), abs(value) * 2.0**-50)
             if math.isfinite(bar) and (best is None or bar < best.bar):
                 best = Slope(value, bar)
             if best is not None and (rounding > best.bar or best.bar < _ENOUGH * abs(best.value)):
                 break  # smaller steps round worse, or the bar will do
         previous = value
     return best
+
+
+def _still_to_come(change: float, before: float) -> float:
+    """All further changes, as a share of the last one, if each is smaller than the one before by as much as that was.
+
+    Sixteen times per halving where the function is smooth, which is the best that the stencil does; two times where its
+    second derivative jumps, as that of x |x| does at 0. By no less than four times if nothing is known yet.
+    """
+    shrinks = change / before if 0 < before < math.inf else 0.25
+    return 1 / (1 / min(max(shrinks, 1 / 16), 0.9) - 1)
 
 
 def _estimate(points: list[Sample], stencil: list[tuple[int, float]], step: float) -> tuple[float, float]:

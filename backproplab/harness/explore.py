@@ -136,15 +136,19 @@ def _size(args: tuple) -> int:
 
 
 def _accepts(case, args, p: Point) -> bool:
-    """Whether the function itself takes the arguments: undifferentiated, so that its rule is not asked."""
+    """Whether the function itself takes the arguments: undifferentiated, so that its rule is not asked.
+
+    Where one has a leading axis more, what comes out must have it, too, or sum it up: else it was taken for another axis.
+    """
     seen = view(case, args)
     try:
         with jax.enable_x64(p.wide):
             for f in filter(None, (case.fn, case.reference)):
-                jax.eval_shape(seen.call(f), seen.diff, seen.rest)
+                outputs = jax.eval_shape(seen.call(f), seen.diff, seen.rest)
     except Exception:
         return False
-    return True
+    added = {np.shape(x)[0] for x, was in zip(seen.diff, p.view.diff) if np.ndim(x) > np.ndim(was)}
+    return all(len(y.shape) <= len(was.shape) or added <= {*y.shape} for y, was in zip(outputs, p.outputs))
 
 
 def _failing(p: Point, example: Point, seed: int, name: str, words: str, notes: list[str]) -> Check | None:

@@ -22,7 +22,7 @@ _COORDINATES = 48
 _AROUND = 360  # points, tried until one has the slope: of one order among many that equal numbers can be brought into
 _STEP = 2.0**-26
 _CURVATURE = 2.0**-16  # room for what the slopes change by within a step
-_BESIDE = 2.0**-30  # the same beside larger ones, where a closer look decides between a jump and a bend
+_BESIDE = 2.0**-36  # the same beside larger ones, where a closer look decides between a jump and a bend
 _ROUNDING = 2.0**-36  # and for slopes that are sums of larger terms
 
 

@@ -114,6 +114,7 @@ def _moves(seed: int) -> Iterator[tuple[str, Move]]:
         yield f"times {factor:g}", lambda i, x, factor=factor: factor * x
     yield _SPREAD, lambda i, x: _spread(i, x, seed)
     yield "zero in places", lambda i, x: np.where(random(i, x).random(x.shape) < 0.4, 0.0, x)
+    yield "zero in some rows", lambda i, x: np.where(_some(x.shape[:-1], seed)[..., None], x, 0.0) if x.ndim > 1 else x
     yield "all zero", lambda i, x: np.zeros_like(x)
     yield "rounded to whole numbers", lambda i, x: np.round(2 * x)
     yield "constant along their last axis", lambda i, x: np.broadcast_to(x[..., :1], x.shape) if x.ndim else x
@@ -188,6 +189,7 @@ def _discrete_moves(sizes: set[int], seed: int) -> Iterator[tuple[str, Callable[
     yield "every mask true", lambda r: np.ones_like(r) if _kind(r) == "b" else r
     yield "every mask false", lambda r: np.zeros_like(r) if _kind(r) == "b" else r
     yield "every mask inverted", _inverted
+    yield "masks at random", lambda r: _mixed(r, seed)
     yield "all whole numbers at their smallest", lambda r: np.full_like(r, np.min(r)) if _kind(r) in "iu" else r
     yield "all whole numbers at their largest", lambda r: np.full_like(r, np.max(r)) if _kind(r) in "iu" else r
     yield "the whole numbers in reverse", _reversed
@@ -201,6 +203,19 @@ def _is_signal(r: Any, domain: Any) -> bool:
 
 def _inverted(r: Any) -> Any:
     return ~np.asarray(r) if _kind(r) == "b" else r
+
+
+def _mixed(r: Any, seed: int) -> Any:
+    """Some entries true and some false, also where all were the same; masks of floats, of ones and zeros, too."""
+    if np.size(r) < 2 or not (_kind(r) == "b" or (_kind(r) == "f" and np.isin(r, (0, 1)).all())):
+        return r
+    return _some(np.shape(r), seed).astype(r.dtype)
+
+
+def _some(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """True in about two thirds of the entries, false in one at least."""
+    count = int(np.prod(shape, dtype=int))
+    return np.reshape(np.random.default_rng([seed, count]).permutation(count) > count // 3, shape)
 
 
 def _reversed(r: Any) -> Any:

@@ -20,6 +20,7 @@ from backproplab.harness.verdict import Check
 _DIRECTIONS = 2  # where the first is of no use
 _NEAR = 2.0**-12  # a step along a direction
 SURE = 1e-5  # of a slope: what the error bar of differences that decide stays below
+_OFF, _TWO_DIGITS = 1e-4, 100.0  # of a slope, and of the bar: what a rule is off by that differences convict
 _BENT = 1e-2  # of the slope: what a smooth function may be bent by over that
 _LARGE = 1e3
 _SETTLES = 1e-3  # of a one-sided slope: what it may change by from that step to a shorter one, which is the step's own size for a curve
@@ -79,10 +80,16 @@ def _seam(p: Point, seed: int) -> bool:
 
 
 def agrees_with_differences(
-    p: Point, cotangents: list[np.ndarray], gradient: list[np.ndarray], seed: int, sure: float = SURE
+    p: Point,
+    cotangents: list[np.ndarray],
+    gradient: list[np.ndarray],
+    rivals: list[list[np.ndarray]],
+    seed: int,
+    sure: float = SURE,
 ) -> bool:
     """Whether finite differences side with the rule, clearly, along every direction: then autodiff is at fault.
 
+    rivals: each the gradient with what autodiff has in one place; along some direction, differences must be against it.
     sure: the share of the steepest slope that their error bars must stay below. Where no step stays on one branch of the
     function, as in a bisection, of which autodiff knows nothing, the steps must do without.
     """
@@ -90,9 +97,9 @@ def agrees_with_differences(
         return False
     found = list(_slopes(p, cotangents, seed, directions=6, otherwise=across_branches))
     steepest = max((abs(s.value) for _, s in found if s is not None), default=0.0)
-    return all(
-        s is not None and s.bar < sure * steepest and abs(_dot(gradient, v) - s.value) <= s.bar + 1e-11 * abs(s.value)
-        for v, s in found
+    near = lambda g, v, s: abs(_dot(g, v) - s.value) <= s.bar + 1e-11 * abs(s.value)
+    return all(s is not None and s.bar < sure * steepest and near(gradient, v, s) for v, s in found) and not any(
+        all(near(rival, v, s) for v, s in found) for rival in rivals
     )
 
 
@@ -122,7 +129,7 @@ def differences_refute(p: Point, cotangents: list[np.ndarray], leaf: int, d: Dif
     values, bars = slopes([np.zeros(()), *given, *cotangents])
     slope, bar = float(values[-1]), float(bars[-1])
     ours, autodiffs = (float(np.vdot(g, v[leaf])) for g in (d.got, d.exact))
-    if bar >= SURE * abs(slope) or abs(ours - slope) <= 1e-3 * abs(slope):
+    if bar >= SURE * abs(slope) or abs(ours - slope) <= max(_OFF * abs(slope), _TWO_DIGITS * bar):
         return None
     alone = bool(np.isfinite(autodiffs) and abs(autodiffs - slope) > bar + 1e-9 * abs(slope))
     if alone:

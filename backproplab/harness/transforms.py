@@ -204,8 +204,14 @@ def _difference(got: tuple, exact: tuple) -> Difference:
 
 
 def _points(p: Point, seed: int, count: int) -> list[tuple[list, list]] | None:
-    """The arguments for as many seeds, no two the same even where the case fixes them; None if the shapes vary with the seed."""
+    """The arguments for as many seeds; None if the shapes vary with the seed.
+
+    No two are the same, nor do their comparisons come out the same, even if the case gives numbers: entries change places,
+    where that is legal.
+    """
     views = [view(p.case, p.case.arguments(seed + i, p.dtype)) for i in range(count)]
     if any(v.signature != p.view.signature for v in views):
         return None
-    return [([(x * (1 - i / 128)).astype(x.dtype) for x in v.diff], v.rest) for i, v in enumerate(views)]
+    fixed = [p.case.domain.get(position) == "fixed" for position in p.view.positions]
+    moved = lambda x, i, stays: np.asarray((x if stays else np.roll(x, i)) * (1 - i / 128), x.dtype)
+    return [([moved(x, i, stays) for x, stays in zip(v.diff, fixed)], v.rest) for i, v in enumerate(views)]

@@ -34,3 +34,13 @@ def test_a_function_that_computes_in_fewer_digits_than_it_is_given():
     noisy = lambda x, key: jnp.exp(x + jax.random.gumbel(key, x.shape, jnp.float32))
     fn = by_hand(noisy, lambda r, dy: (dy * noisy(*r), None))
     assert verify(fn, X, jax.random.key(0), dtypes=("float64",)).status == "pass"
+
+
+def test_a_sum_that_is_small_beside_its_terms():
+    """Random signs leave little of a thousand terms: the digits lost are counted in units of what is left."""
+    one_by_one = lambda terms: jax.lax.scan(lambda sum, term: (sum + term, None), jnp.zeros((), terms.dtype), terms)[0]
+    scaled = lambda sum: by_hand(lambda x, w: x * w, lambda args, dy: (dy * args[1], sum(dy * args[0])))
+    x, w = 100 + np.random.default_rng(0).normal(size=2000), np.array(0.5)
+    right, wrong = (verify(scaled(sum), x, w, dtypes=("bfloat16",), transforms="none") for sum in (jnp.sum, one_by_one))
+    assert right.passed, str(right)
+    assert wrong.status == "fail" and wrong.argument == "w"

@@ -27,6 +27,8 @@ SMOOTH = {
     "small": (lambda t: 1e-12 * np.exp(t), 1e-12),
     "constant": (lambda t: 5.0, 0.0),
     "stationary": (lambda t: np.cos(t), 0.0),
+    "its second derivative jumps": (lambda t: np.sin(t) + 3 * t * abs(t), 1.0),
+    "its third derivative jumps": (lambda t: np.sin(t) + t * t * abs(t), 1.0),
 }
 
 

@@ -200,3 +200,32 @@ def test_digits_lost_near_zero():
     verdict = verify(cancels, x, **fields)
     assert verdict.status == "fail" and "x loses digits in float32" in verdict.cause
     assert verify(keeps, x, **fields).status == "pass"
+
+
+def test_a_leading_axis_that_is_taken_for_another():
+    """A function of one axis sorts the last and picks from the first of two: nobody has written a rule for that."""
+    second = lambda x: jnp.sort(x)[1]
+
+    def bwd(args, dy):
+        return (jnp.zeros_like(args[0]).at[jnp.argsort(args[0])[1]].add(dy),)
+
+    assert verify(by_hand(second, bwd), normal(5)).status == "pass"
+    total = by_hand(lambda x: jnp.sum(x * x), lambda args, dy: (2 * args[0] * dy * args[0].ndim,))
+    assert verify(total, normal(5)).status == "fail"  # what sums it up takes it for what it is
+
+
+def test_rows_that_vanish():
+    """No number where a row is 0, though the function, |x| x of its norm, has a slope there: 0."""
+    squash = lambda x: x * jnp.sqrt(jnp.sum(x * x, -1, keepdims=True))
+
+    def rule(least):
+        def bwd(args, dy):
+            n = jnp.sqrt(jnp.sum(args[0] ** 2, -1, keepdims=True))
+            along = jnp.sum(args[0] * dy, -1, keepdims=True)
+            return (n * dy + args[0] * along / jnp.where(n > least, n, 1.0),)
+
+        return by_hand(squash, bwd)
+
+    assert verify(rule(0.0), normal(4, 3)).passed
+    careless = verify(rule(-1.0), normal(4, 3))
+    assert careless.status == "fail" and "zero in some rows" in careless.cause

@@ -42,6 +42,13 @@ def test_beyond_the_sides(slope):
     assert "at a kink of output entry 0 the slope" in kink.words
 
 
+def test_a_small_jump_beside_a_large_slope():
+    """An entry whose slopes are a billionth of another's is on a kink all the same."""
+    small = lambda v, offset: [np.stack([1e-9 * np.where(AT[0][0] + offset[0][0] > 0, v[0][0], 0.0), v[0][1]])]
+    assert judged(small, [[0.5e-9, 0], [0, 1]]).admissible
+    assert not judged(small, [[1.5e-9, 0], [0, 1]]).admissible
+
+
 def test_a_gradient_that_leaks():
     """The kinked entry must not depend on other inputs: along those nothing is left open."""
     assert not judged(relu_slopes, [[0.5, 0.01], [0, 1]]).admissible

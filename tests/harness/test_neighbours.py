@@ -102,6 +102,22 @@ def test_masks_and_whole_numbers():
     assert sum(len(np.unique(i)) == 1 for i in ids) >= 2
 
 
+def test_masks_that_were_all_the_same():
+    """What is masked nowhere, or everywhere, is masked in places, too; a mask of floats as well."""
+    masked = lambda x, mask, weights: jnp.where(mask, x, 0.0) * weights
+    _, found = around(masked, normal(6), np.ones(6, bool), np.ones(6), argnums=(0,))
+    (some,) = (n.rest for n in found if n.words == "with masks at random")
+    for mask, kind in zip(some, "bf"):
+        assert mask.dtype.kind == kind and 0 < np.sum(mask) < 6
+
+
+def test_rows_of_zeros():
+    """Some rows vanish, others do not: what a norm divides by."""
+    _, found = around(lambda x: x * x, normal(4, 5))
+    (rows,) = (n.diff[0] for n in found if n.words == "with x zero in some rows")
+    assert {*np.any(rows != 0, 1)} == {True, False} and {*np.sum(rows != 0, 1)} == {0, 5}
+
+
 def test_types_stay():
     """The compiled program serves every neighbour."""
     p, found = around(lambda x, y: x * y.sum(), normal(3), normal(2, 2))

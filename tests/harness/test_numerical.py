@@ -107,16 +107,25 @@ def test_whose_side_they_take(factor, agrees):
     """They side with a rule only along every direction and only where they see five digits."""
     p = at(sine(factor), X)
     c = p.cotangents("random", 0)
-    assert agrees_with_differences(p, c, p.gradients(c), 0) is agrees
+    assert agrees_with_differences(p, c, p.gradients(c), [], 0) is agrees
+
+
+def test_they_side_with_nobody_whom_they_cannot_tell_apart():
+    """An argument of which the slope is lost beside that of another: whatever a rule says of it, they see no difference."""
+    p = at(lambda x, y: jnp.sum(jnp.sin(x)) + 1e-14 * jnp.sum(y), X, X)
+    c = p.cotangents("random", 0)
+    x, y = p.gradients(c)
+    assert not agrees_with_differences(p, c, [x, 0.5 * y], [[x, y]], 0)
+    assert agrees_with_differences(p, c, [x, y], [[np.full(3, np.nan), y]], 0)
 
 
 def test_they_side_with_nobody():
     """At a kink, with a NaN, and for a declared gradient."""
     for p in (at(jnp.abs, np.array([0.0, 1.0])), at(rounded, X, by_design=True, reference=lambda x: x)):
         c = p.cotangents("random", 0)
-        assert not agrees_with_differences(p, c, p.gradients(c), 0)
+        assert not agrees_with_differences(p, c, p.gradients(c), [], 0)
     p = at(sine(1.0), X)
-    assert not agrees_with_differences(p, p.cotangents("random", 0), [np.full(3, np.nan)], 0)
+    assert not agrees_with_differences(p, p.cotangents("random", 0), [np.full(3, np.nan)], [], 0)
 
 
 def test_they_side_with_the_rule_of_a_bisection():

@@ -170,6 +170,26 @@ def relu_by_callback(slope):
     return by_hand(lambda x: jnp.maximum(x, 0), lambda x, dy: (bwd(x[0], dy),))
 
 
+def ranks_by_callback(rows):
+    """Each entry times its rank, whose slope is a constant; ranks that the callback takes from `rows` of a batch."""
+
+    def ranks(x):
+        places = np.argsort(np.argsort(x, -1), -1).astype(x.dtype)
+        return np.broadcast_to(rows(places), x.shape)
+
+    at_host = lambda x: jax.pure_callback(ranks, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="broadcast_all")
+    return by_hand(lambda x: x * jnp.argsort(jnp.argsort(x)), lambda args, dy: (at_host(args[0]) * dy,))
+
+
+def test_a_callback_that_takes_one_row_for_all():
+    """The rows of the batch are in different orders, also where the case gives numbers and no sampler."""
+    (check,) = vmapped(at(ranks_by_callback(lambda places: places), X), 0, [])
+    assert check.status == "pass"
+    first = ranks_by_callback(lambda places: places[:1] if places.ndim > 1 else places)
+    (check,) = vmapped(at(first, X), 0, [])
+    assert (check.status, check.argument) == ("fail", "x")
+
+
 def test_what_refuses_vmap():
     """It is loud, so no fault of the gradient: a note says it. Slopes at a kink are had without batching too."""
     notes = []
