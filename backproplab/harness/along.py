@@ -15,7 +15,7 @@ from backproplab.harness.programs import Analysis, run_analysis, short
 from backproplab.harness.strip import holds
 
 _SAMPLES = 20  # about as many are taken
-_SLOW_IN_NUMPY = ("scan", "while", "conv_general_dilated", "reduce_window", "reduce_window_sum", "reduce_window_max", "sort")  # fmt: skip
+_SLOW_IN_NUMPY = ("scan", "while", "conv_general_dilated", "reduce_window", "reduce_window_sum", "reduce_window_max")
 _IN_BETWEEN = 2.0  # times the bound of the points around, where it is not computed
 _GUESS = 100 * 2.0**-53  # of the value, where an operation has no error rule
 
