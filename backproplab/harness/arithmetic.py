@@ -80,9 +80,10 @@ def _carried(p: Point, rounds: list, leaf: int, own: list[Difference], of_oracle
 
 
 def _typical_error(found: list[Difference]) -> float:
-    """The root mean square over all entries, in units of the largest entry, however much smaller that is than what was added up."""
-    sized = [(d, largest([d.exact]) or d.scale) for d in found if d.got.size]
-    squares = [np.mean((d.error / size) ** 2) for d, size in sized if size > 0]
+    """The root mean square over all entries, in units of the largest entry, unless too little is left of what was added up."""
+    own = [(d, largest([d.exact])) for d in found if d.got.size]
+    sizes = [(d, size if _CARRIES * size > d.scale else d.scale) for d, size in own]
+    squares = [np.mean((d.error / size) ** 2) for d, size in sizes if size > 0]
     return float(np.sqrt(np.mean(squares))) if squares else 0.0
 
 
