@@ -137,6 +137,8 @@ def _in_one_line(box: str) -> str:
 
 
 def _run(command: Verify | Graph | Bench) -> int:
+    # JAX's compilation cache, if the user has set one up, is to keep what takes less than a second to compile, too
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     from backproplab import commands
 
     return {Verify: commands.verify, Graph: commands.graph, Bench: commands.bench}[type(command)](command)

@@ -116,6 +116,14 @@ def test_jax_platforms_that_are_not_here(platform):
     assert platform in err and "JAX_PLATFORMS" in err
 
 
+def test_the_compilation_cache_keeps_small_programs(tmp_path):
+    """Where the user has set one up: nothing here takes the second that JAX asks for."""
+    env = {k: v for k, v in os.environ.items() if k != "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"}
+    command = [sys.executable, "-m", "backproplab", "verify", "tanh"]
+    subprocess.run(command, env={**env, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}, check=True, capture_output=True)
+    assert len(list(tmp_path.iterdir())) > 3
+
+
 def test_graph_as_a_module():
     """`python -m backproplab graph`, as the README has it: value and gradient of a gate."""
     code, out, err = process("-m", "backproplab", "graph", "multiply", "--args", "x=4.0, y=-3.0", env=ALONE)
