@@ -92,7 +92,7 @@ def test_the_domain_is_kept(monkeypatch, domain):
     (check,), notes = asked(at(log, x, domain={0: domain}))
     assert (check.status, notes) == ("pass", [])
     assert all(np.isfinite(sample.value) for sample in seen)
-    assert len(seen) > 10
+    assert len(seen) > 4
 
 
 def test_masked_entries_stay():
