@@ -52,7 +52,7 @@ def arithmetic_checks(p: Point, seed: int) -> Iterator[Check]:
 def _as_good_as(own: Difference, oracle_bound: np.ndarray, p: Point) -> Difference:
     """The difference with room for a few times the rounding of autodiff's program, and for a few units in the last place."""
     unit = float(ml_dtypes.finfo(p.dtype).eps) / 2
-    return own._replace(bound=AS_GOOD * (oracle_bound + unit * own.scale))
+    return own.with_bound(AS_GOOD * (oracle_bound + unit * own.scale))
 
 
 def _carried(p: Point, rounds: list, leaf: int, own: list[Difference], of_oracle: Callable) -> bool:

@@ -103,9 +103,7 @@ def _room(again: bool) -> Callable[[list[Difference]], list[Difference]]:
 
 def _with_room(found: list[Difference]) -> list[Difference]:
     """For an approximation; an infinity needs none."""
-    return [
-        d._replace(bound=d.bound + _APPROXIMATED * np.abs(np.where(np.isfinite(d.exact), d.exact, 0))) for d in found
-    ]
+    return [d.with_bound(d.bound + _APPROXIMATED * np.abs(np.where(np.isfinite(d.exact), d.exact, 0))) for d in found]
 
 
 def _second_opinion(
@@ -220,11 +218,11 @@ def _agreeing(differences: list[Difference], formula: bool, p: Point) -> list[Di
     in the last place of the largest.
     """
     if formula:
-        tight = [d._replace(bound=2.0**-30 * np.abs(d.exact)) for d in differences]
+        tight = [d.with_bound(2.0**-30 * np.abs(d.exact)) for d in differences]
         seen = all(np.any(d.exact != 0) for d in differences)
     else:
         tight = [
-            d._replace(bound=np.full(d.exact.shape, AS_GOOD * float(ml_dtypes.finfo(p.dtype).eps) / 2 * d.scale))
+            d.with_bound(np.full(d.exact.shape, AS_GOOD * float(ml_dtypes.finfo(p.dtype).eps) / 2 * d.scale))
             for d in differences
         ]
         seen = True

@@ -1,12 +1,15 @@
 """Whether two arrays differ by more than rounding can explain."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True)
+class Difference:
     """One leaf of a gradient beside its oracle's, both in float64, and the bound on what rounding did to them.
 
     floor: what would be a large entry here if the gradient vanishes, in its units.
@@ -17,35 +20,39 @@ class Difference(NamedTuple):
     bound: np.ndarray
     floor: float = 0.0
 
-    @property
+    def with_bound(self, bound: np.ndarray) -> "Difference":
+        """The same beside another bound."""
+        return replace(self, bound=bound)
+
+    @cached_property
     def error(self) -> np.ndarray:
         """|got - exact|; equal infinities do not differ; nan where either is nan or only one is infinite."""
         with np.errstate(invalid="ignore"):
             return np.where(self.got == self.exact, 0.0, np.abs(self.got - self.exact))
 
-    @property
+    @cached_property
     def wrong(self) -> np.ndarray:
         """Entries that rounding cannot explain. One that is nan or infinite where the oracle is finite is always wrong."""
         broken = ~np.isfinite(self.got) & np.isfinite(self.exact)
         return broken | (self.error > self.bound)
 
-    @property
+    @cached_property
     def undefined(self) -> np.ndarray:
         """Entries about which the oracle says nothing."""
         return np.isnan(self.exact) | (np.isinf(self.exact) & (self.got != self.exact))
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """The largest entry of the oracle, but no less than the floor."""
         return max(largest([self.exact]), self.floor)
 
-    @property
+    @cached_property
     def resolves(self) -> float:
         """The largest bound in units of the largest entry: a relative error below it could go unseen."""
         widest = float(np.max(self.bound, initial=0.0))
         return 0.0 if widest == 0 else widest / self.scale if self.scale > 0 else float("inf")
 
-    @property
+    @cached_property
     def worst(self) -> tuple[int, ...]:
         """The index of the entry that is furthest beyond its bound."""
         broken = ~np.isfinite(self.got) & np.isfinite(self.exact)

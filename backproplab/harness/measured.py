@@ -36,7 +36,7 @@ def measured(p: Point, cotangents: list[np.ndarray], differences: list[Differenc
         np.where(k, np.abs(o - d.exact), 0.0) * (not p.wide) for d, o, k in zip(differences, at_point[1], known[1])
     ]
     return [
-        d._replace(bound=estimate + _SAFETY * (s + 0.05 * s.max(initial=0.0) + own + 4 * unit * d.scale))
+        d.with_bound(estimate + _SAFETY * (s + 0.05 * s.max(initial=0.0) + own + 4 * unit * d.scale))
         for d, s, own, estimate in zip(differences, spread, of_autodiff, estimates)
     ]
 

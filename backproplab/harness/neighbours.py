@@ -206,8 +206,9 @@ def _inverted(r: Any) -> Any:
 
 
 def _mixed(r: Any, seed: int) -> Any:
-    """Some entries true and some false, also where all were the same; masks of floats, of ones and zeros, too."""
-    if np.size(r) < 2 or not (_kind(r) == "b" or (_kind(r) == "f" and np.isin(r, (0, 1)).all())):
+    """Some entries true and some false, also where all were the same; masks of floats, of zeros and ones or of ones, too."""
+    floats = _kind(r) == "f" and np.isin(r, (0, 1)).all() and np.any(r)
+    if np.size(r) < 2 or not (_kind(r) == "b" or floats):
         return r
     return _some(np.shape(r), seed).astype(r.dtype)
 

@@ -51,7 +51,7 @@ def second_order_checks(p: Point, seed: int) -> Iterator[Check]:
 
 def _without_bound(d: Difference, differences: Callable[[], list[np.ndarray]]) -> Difference:
     """Nine digits that agree are no chance; where they do not, finite differences may side with autodiff."""
-    near = d._replace(bound=np.full(d.exact.shape, _NINE_DIGITS * d.scale))
+    near = d.with_bound(np.full(d.exact.shape, _NINE_DIGITS * d.scale))
     if not near.wrong.any():
         return near
     try:
@@ -59,7 +59,7 @@ def _without_bound(d: Difference, differences: Callable[[], list[np.ndarray]]) -
     except ValueError:  # too many numbers for them
         return d
     sure = np.all(bars + np.abs(slopes - d.exact) <= _SURE * d.scale)
-    return d._replace(bound=np.full(d.exact.shape, _REFUTED * d.scale)) if sure else d
+    return d.with_bound(np.full(d.exact.shape, _REFUTED * d.scale)) if sure else d
 
 
 def _gradient(call: Callable, count: int) -> Callable[[list, list], list]:
