@@ -1,8 +1,9 @@
 """The numerical oracle: directional derivatives in float64 with an error bar, independent of autodiff.
 
 A ladder of fourth-order central stencils with dyadic steps. The bar of a step counts rounding (the error analysis of the
-function itself) and truncation (the change from the step before, and how much smaller it is than the one before that). Steps whose stencil leaves the branch of
-the function that the point lies on are not used: the outcomes of all comparisons must be the same at every point.
+function itself) and truncation (the change from the step before, and how much smaller it is than the one before that).
+Steps whose stencil leaves the branch of the function that the point lies on are not used: the outcomes of all comparisons
+must be the same at every point.
 """
 
 import math
