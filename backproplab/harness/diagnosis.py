@@ -13,6 +13,7 @@ from backproplab.harness.compare import SAME, same
 from backproplab.harness.factors import factors, terms
 
 _NUMBER = 1e-7
+_NEARLY = 5e-7  # 1, in seven digits
 _NOT_MASKED = ", where the right one is zero: a mask, a clip or a comparison is left out"
 
 
@@ -65,7 +66,7 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise):
             yield from _of_suspects(got, right, suspects)
             if sentence := otherwise():
                 yield sentence
-        yield f"is {factor:.7g} times the right one{named}"
+        yield f"is {_in_digits(factor)} times the right one{named}"
         return
     near = same(got, right)  # then so is much else
     if not near and same(got, np.conj(right)):
@@ -259,3 +260,9 @@ def numbers_in_play(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[float, str
         if values.ndim and values.size > 1:
             found.setdefault(float(values.size), f"the size of {name}")
     return found
+
+
+def _in_digits(factor: float) -> str:
+    """As many as tell it from 1."""
+    off = abs(factor - 1)
+    return f"{factor:.7g}" if off >= _NEARLY else f"(1 {'-' if factor < 1 else '+'} {off:.2g})"

@@ -1,12 +1,13 @@
 """What a gradient would be if a known mistake had been made that the function's own derivative can show.
 
 An output's cotangent left out, one example's share, a sum over the wrong axis, a kernel that was not flipped, a matrix that
-was not transposed: each is asked of the oracle at other cotangents or arguments, and goes with the sentence that holds if
+was not transposed, two arguments mixed up: each is asked of the oracle at other cotangents or arguments, and goes with the sentence that holds if
 the wrong gradient equals it.
 """
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from backproplab.harness.point import Point
 
 Suspect = tuple[str, np.ndarray]
 _EXAMPLES = 16  # of more, only the first and the last are looked at
+_PAIRS = 10  # of arguments of one shape
 _OUTPUTS = 4  # of more, it is not asked which were left out
 _LARGE = 50_000  # numbers in the arguments; above, these are not
 
@@ -26,6 +28,7 @@ def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Susp
         yield from _of_outputs(p, leaf, cotangents)
         yield from _of_other_cotangents(p, leaf, cotangents)
         yield from _of_other_arguments(p, leaf, cotangents)
+        yield from _of_exchanged_arguments(p, leaf, cotangents)
 
 
 def _right(p: Point, leaf: int, cotangents: list[np.ndarray]) -> np.ndarray:
@@ -109,3 +112,19 @@ def _of_other_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -> It
         for words, changed in changes:
             other = p.moved([*p.view.diff[:k], np.ascontiguousarray(changed), *p.view.diff[k + 1 :]])
             yield f"is the right one for {label} {words}", _right(other, leaf, cotangents)
+
+
+def _of_exchanged_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """Two of one shape and type, each taken for the other: rows and columns, queries and keys."""
+    given, count = [*p.view.diff, *p.view.rest], len(p.view.diff)
+    labels = (*p.view.labels, *p.view.rest_labels)
+    alike = [(i, j) for i, j in itertools.combinations(range(len(given)), 2) if _type(given[i]) == _type(given[j])]
+    for i, j in alike[:_PAIRS]:
+        swapped = list(given)
+        swapped[i], swapped[j] = given[j], given[i]
+        other = p.moved(swapped[:count], swapped[count:])
+        yield f"is the right one with {labels[i]} and {labels[j]} exchanged", _right(other, leaf, cotangents)
+
+
+def _type(x: Any) -> tuple:
+    return np.shape(x), str(x.dtype)

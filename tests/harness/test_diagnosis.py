@@ -43,6 +43,7 @@ SENTENCES = {
     "is 0.03571429 times the right one = 1/(4 x 7)": RIGHT / 28,
     "is 0.5 times the right one = 1/2": RIGHT / 2,
     "is 1.1 times the right one;": RIGHT * 1.1,
+    "is (1 - 2e-08) times the right one;": RIGHT * (1 - 2e-8),
     "is 1.000001 times the right one;": RIGHT * 1.000001,
     "is the transpose of the right one": RIGHT.T,
     "is minus the transpose of the right one": -RIGHT.T,

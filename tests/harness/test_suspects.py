@@ -44,6 +44,12 @@ def three(bwd):
     return by_hand(lambda x: (jnp.sin(x), jnp.sum(x * x), jnp.cos(x)), lambda r, dy: (bwd(r[0], *dy),))
 
 
+def sparse(dv):
+    """A product with a matrix given by the places of its entries."""
+    bwd = lambda r, dy: (dv(dy, *r[1:]), None, None, jnp.zeros_like(r[3]).at[r[2]].add(r[0] * dy[r[1]]))
+    return by_hand(lambda v, rows, columns, b: jnp.zeros(5).at[rows].add(v * b[columns]).astype(b.dtype), bwd)
+
+
 MISTAKES = {
     "holds the contribution of the first example alone": (dense(dw=lambda x, w, dy: x[:1].T @ dy[:1]), (X, W, B)),
     "holds the contribution of the last example alone": (dense(dw=lambda x, w, dy: x[-1:].T @ dy[-1:]), (X, W, B)),
@@ -56,6 +62,7 @@ MISTAKES = {
     "adds up the cotangent over axis 0 before it is used": (dense(dx=lambda x, w, dy: jnp.broadcast_to(dy.sum(0), dy.shape) @ w.T), (X, W, B)),
     "averages the cotangent over axis 1 before it is used": (dense(dx=lambda x, w, dy: jnp.broadcast_to(dy.mean(1, keepdims=True), dy.shape) @ w.T), (X, W, B)),
     "takes the cotangent to be 1 everywhere": (dense(dx=lambda x, w, dy: jnp.ones_like(dy) @ w.T), (X, W, B)),
+    "is the right one with rows and columns exchanged": (sparse(lambda dy, rows, columns, b: dy[columns] * b[rows]), (B, IDS, np.array([4, 1, 3, 0, 2], np.int32), X[0])),
     "leaves out the cotangents of output 0 and 2 (of 0 to 2)": (three(lambda x, dy, ds, dt: 2 * x * ds), (B,)),
     "leaves out the cotangent of output 1 (of 0 to 1)": (two(lambda x, dy, ds: jnp.cos(x) * dy), (B,)),
     "leaves out the cotangent of output 0 (of 0 to 1)": (two(lambda x, dy, ds: 2 * x * ds), (B,)),
@@ -78,6 +85,7 @@ def test_right_rules_of_the_same_functions_pass():
     """So each failure above is that of its mistake."""
     assert verify(dense(), X, W, B).passed
     assert verify(rows(lambda e, ids, dy: e.at[ids].add(dy)), W, IDS).passed
+    assert verify(sparse(lambda dy, rows, columns, b: dy[rows] * b[columns]), B, IDS, IDS[::-1], X[0]).passed
     assert verify(
         convolution(lambda k, dy: convolve(dy, jnp.swapaxes(k[::-1], 1, 2))), random.normal(size=(7, 2)), K
     ).passed
