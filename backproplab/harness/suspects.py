@@ -1,8 +1,8 @@
 """What a gradient would be if a known mistake had been made that the function's own derivative can show.
 
 An output's cotangent left out, one example's share, a sum over the wrong axis, a kernel that was not flipped, a matrix that
-was not transposed, two arguments mixed up: each is asked of the oracle at other cotangents or arguments, and goes with the sentence that holds if
-the wrong gradient equals it.
+was not transposed, two arguments mixed up: each is asked of the oracle at other cotangents or arguments, and goes with the
+sentence that holds if the wrong gradient equals it.
 """
 
 import itertools

@@ -50,3 +50,11 @@ def test_a_rule_of_its_own_in_few_digits():
     assert verdict.passed and "autodiff float32" not in {check.name for check in verdict.checks}
     verdict = verify(wrong, X)
     assert verdict.status == "fail" and "autodiff float32" in {c.name for c in verdict.checks if c.status == "fail"}
+
+
+def test_a_declared_gradient_of_its_own_in_few_digits():
+    """A reference that says what the gradient is may say another thing in float32, where the rule is the same formula."""
+    declared = by_hand(lambda x: jnp.round(x), lambda args, dy: (dy if args[0].dtype == jnp.float64 else 2 * dy,))
+    straight = by_hand(lambda x: jnp.round(x), lambda args, dy: (dy,))
+    verdict = verify(straight, X, reference=declared, by_design=True)
+    assert {c.name for c in verdict.checks if c.status == "fail"} == {"autodiff float32"}, str(verdict)
