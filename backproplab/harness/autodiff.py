@@ -309,12 +309,13 @@ def _context(p: Point, leaf: int, cotangents: list, seed: int) -> dict:
     numbered = lambda what, arrays: [(what if count == 1 else f"{what} {k}", x) for k, x in enumerate(arrays)]
     arrays = [*arguments, *numbered("the output", exact[:count]), *numbered("the cotangent", cotangents)]
     gradients = dict(zip(p.view.labels, map(np.asarray, exact[count:])))
+    sizes = numbers_in_play([*arguments, *numbered("the output", cotangents)])
     return {
-        "sizes": numbers_in_play([*arguments, *numbered("the output", cotangents)]),
+        "sizes": sizes,
         "others": {name: g for name, g in gradients.items() if name != p.view.labels[leaf - count]},
         "suspects": suspects(p, leaf - count, cotangents),
         "arrays": {name: np.asarray(x) for name, x in arrays if np.asarray(x).dtype.kind in "fb"},
-        "otherwise": lambda: other_function(p, leaf - count, seed),
+        "otherwise": lambda: other_function(p, leaf - count, seed, sizes),
     }
 
 

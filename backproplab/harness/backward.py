@@ -23,11 +23,9 @@ from jax.extend.core import ClosedJaxpr, Literal, Var
 from backproplab.case import static_argnums, with_defaults
 from backproplab.harness.contract import given_to_fwd
 from backproplab.harness.point import Point
-from backproplab.harness.pruning import pruned
+from backproplab.harness.pruning import BODIES, pruned
 from backproplab.harness.rounding import body_of
 
-# Where loops and branches keep the bodies that may be edited.
-BODIES = {"scan": "jaxpr", "while": "body_jaxpr", "cond": "branches"}
 # What runs between a rule and its trace and is no part of it.
 _HELPERS = (
     "backproplab/rule.py",
@@ -128,29 +126,33 @@ def trace_backward(bwd: Callable, options: Sequence, residuals: Any, dy: Any) ->
 
 
 def flat(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """The same program with all calls written out, also in the bodies of loops and branches; every variable is fresh."""
+    """The same program with all calls written out, also in the bodies of loops and branches; every variable is fresh.
+
+    What a function of JAX's own does stands at the line that calls it.
+    """
     constvars, consts, eqns = list(closed.jaxpr.constvars), list(closed.consts), []
 
-    def write(jaxpr, env):
+    def write(jaxpr, env, called_at=None):
         read = lambda v: v if isinstance(v, Literal) else env.get(v, v)
         for eqn in jaxpr.eqns:
+            eqn = eqn.replace(source_info=called_at or eqn.source_info)
             operands = [read(v) for v in eqn.invars]
             body = body_of(eqn)
             if body is None:
                 made = [Var(v.aval) for v in eqn.outvars]
                 eqns.append(eqn.replace(invars=operands, outvars=made, params=_flat_bodies(eqn)))
             else:
-                made = inside(body, operands)
+                made = inside(body, operands, None if is_authors(eqn, body) else eqn.source_info)
             env.update(zip(eqn.outvars, made))
         return [read(v) for v in jaxpr.outvars]
 
-    def inside(body, operands):
+    def inside(body, operands, called_at):
         held = list(getattr(body, "consts", []))
         fresh = [Var(v.aval) for v in body.jaxpr.constvars] if held else []
         constvars.extend(fresh)
         consts.extend(held)
         inner = getattr(body, "jaxpr", body)
-        return write(inner, dict(zip(inner.constvars, fresh)) | dict(zip(inner.invars, operands)))
+        return write(inner, dict(zip(inner.constvars, fresh)) | dict(zip(inner.invars, operands)), called_at)
 
     outputs = write(closed.jaxpr, {})
     return ClosedJaxpr(closed.jaxpr.replace(constvars=constvars, outvars=outputs, eqns=eqns), consts)
@@ -167,6 +169,12 @@ def author_frames(eqn: Any) -> list:
 
     frames = source_info_util.user_frames(eqn.source_info.traceback)
     return list(itertools.takewhile(lambda frame: not frame.file_name.endswith(_HELPERS), frames))
+
+
+def is_authors(call: Any, body: Any) -> bool:
+    """Whether the function that is called is the author's own: one of JAX's keeps the line that called it first of all."""
+    frames = (frame for inner in getattr(body, "jaxpr", body).eqns for frame in author_frames(inner))
+    return "name" not in call.params or any(frame.function_name == call.params["name"] for frame in frames)
 
 
 def statement_names(eqns: Sequence) -> dict[int, str]:

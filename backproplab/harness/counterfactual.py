@@ -7,7 +7,7 @@ if it fits at another cotangent and at a point beside it.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from backproplab.harness.backward import flat
 from backproplab.harness.compare import largest
+from backproplab.harness.diagnosis import in_numbers
 from backproplab.harness.evaluated import evaluated, evaluated_anew
 from backproplab.harness.jitted import jitted
 from backproplab.harness.neighbours import jittered
@@ -38,29 +39,30 @@ _ROUND = (0.0, -1.0, 2.0, 0.5)  # factors that a single number is enough to tell
 
 @dataclass(frozen=True)
 class _Found:
-    """What would explain the gradient: a switch, where it would stand, and the sentence that is then true of it.
+    """What would explain the gradient, and the sentence that is then true of it.
 
-    instead: another switch, on a path that counts so much the more as the first one's counts less.
+    turned: a switch and where it would stand. more: or else paths, each with how much more often it would count than it
+    should, beside the right gradient, or without that if they are `alone`.
     """
 
-    switch: int
-    setting: float
     words: str
-    instead: int | None = None
+    turned: tuple[int, float] | None = None
+    more: tuple[tuple[int, float], ...] = ()
+    alone: bool = False
 
 
-def other_function(p: Point, leaf: int, seed: int, seconds: float = _SECONDS) -> str | None:
+def other_function(p: Point, leaf: int, seed: int, sizes: Mapping[float, str], seconds: float = _SECONDS) -> str | None:
     """What is true of the wrong gradient of the argument number `leaf`; None if no single change of the function explains it.
 
-    Searches for `seconds` at most; never raises.
+    sizes: numbers in play, as `diagnose` has them. Searches for `seconds` at most; never raises.
     """
     try:
-        return _search(p, leaf, seed, time.monotonic() + seconds)
+        return _search(p, leaf, seed, sizes, time.monotonic() + seconds)
     except Exception:  # an explanation is an extra: a function that cannot be taken apart has its verdict without one
         return None
 
 
-def _search(p: Point, leaf: int, seed: int, deadline: float) -> str | None:
+def _search(p: Point, leaf: int, seed: int, sizes: Mapping[float, str], deadline: float) -> str | None:
     if not p.wide or p.pair.numerical or sum(map(np.size, p.view.diff)) > _LARGE:
         return None
     switched = p.once("switched", lambda: _Switched(p))
@@ -69,15 +71,17 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> str | None:
     if not here.same(here.at(0, 1.0, leaf), right, leaf) or largest([here.mistakes[leaf]]) <= _SHOWS * largest([right]):
         return None  # as its author would have it differentiated, the function has another gradient; or rounding is all there is
     others: list[_Witness] = []
-    for found in _candidates(here, leaf, deadline):
-        others = others or [switched.witness(q, c) for q, c in _beside(p, seed)]
-        if all(w.explains(found, leaf) for w in others):
-            return found.words
+    for found in _candidates(here, leaf, sizes, deadline):
+        if here.explains(found, leaf):
+            others = others or [switched.witness(q, c) for q, c in _beside(p, seed)]
+            if all(w.explains(found, leaf) for w in others):
+                return found.words
     return None
 
 
-def _candidates(here: "_Witness", leaf: int, deadline: float) -> Iterator[_Found]:
-    got, right, mistake = here.rule[leaf], here.right[leaf], here.mistakes[leaf]
+def _candidates(here: "_Witness", leaf: int, sizes: Mapping[float, str], deadline: float) -> Iterator[_Found]:
+    """What may explain the gradient, by what a look at the mistake says where one is enough."""
+    got, mistake = here.rule[leaf], here.mistakes[leaf]
     switches = here.switched.switches
     shares: dict[int, np.ndarray] = {}
     # what its author has named says most, and of several on one path the last
@@ -86,15 +90,18 @@ def _candidates(here: "_Witness", leaf: int, deadline: float) -> Iterator[_Found
             return
         switch = switches[i]
         if switch.path:
-            shares[i] = share = right - here.at(i, _CUT, leaf)
+            shares[i] = share = here.share(i, leaf)
             more = _multiple(mistake, share)
-            if abs(more) > _SAME and here.same(more * share, mistake, leaf) and (got.size > 1 or _is_round(1 + more)):
-                yield _Found(i, 1 + more, _counted(switch, 1 + more))
-        for setting, words in switch.settings:
-            if here.same(here.at(i, setting, leaf), got, leaf):
-                yield _Found(i, setting, words)
+            if abs(more) > _SAME and (got.size > 1 or _is_round(1 + more)):
+                yield _Found(_counted([switch], 1 + more, sizes), (i, 1 + more))
+            if switch.repeated:  # what counts anew in every step is no multiple of what it contributes
+                yield from (_Found(_counted([switch], s, sizes), (i, s)) for s in _ROUND)
+            yield _Found(
+                f"is what comes through {switch.what} alone, all other paths left out", more=((i, 1.0),), alone=True
+            )
+        yield from (_Found(words, (i, setting)) for setting, words in switch.settings)
     if got.size > 1 and shares:
-        yield from _exchanged(here, leaf, shares)
+        yield from _pairs(here, leaf, shares, sizes)
 
 
 def _multiple(a: np.ndarray, b: np.ndarray) -> float:
@@ -103,32 +110,44 @@ def _multiple(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.real(np.vdot(b, a))) / norm if norm else 0.0
 
 
-def _exchanged(here: "_Witness", leaf: int, shares: dict[int, np.ndarray]) -> Iterator[_Found]:
-    """Two paths of which one counts twice and the other not: a product's two factors taken for one, a symmetric half."""
+def _pairs(here: "_Witness", leaf: int, shares: dict[int, np.ndarray], sizes: Mapping[float, str]) -> Iterator[_Found]:
+    """Two paths of which one counts twice and the other not (a product's two factors taken for one, a symmetric half), or
+    which both count the same number of times (through a mean and a variance, say).
+    """
     numbers, mistake = list(shares), here.mistakes[leaf]
     flat = np.stack([*shares.values(), mistake]).reshape(len(shares) + 1, -1)
     flat = np.concatenate([np.real(flat), np.imag(flat)], 1)
-    products = flat @ flat.T  # from which all distances between shares[j] - shares[i] and the mistake follow
-    squares, aligned = np.diag(products)[:-1], products[:-1, -1]
-    distances = np.add.outer(squares + 2 * aligned, squares - 2 * aligned) - 2 * products[:-1, :-1] + products[-1, -1]
-    for i, j in np.argwhere(distances <= _NEAR * products[-1, -1]):
+    products = flat @ flat.T  # from which the distances of all sums and differences from the mistake follow
+    within, aligned, whole = products[:-1, :-1], products[:-1, -1], products[-1, -1]
+    squares = np.diag(within)
+    switches = here.switched.switches
+    away = np.add.outer(squares + 2 * aligned, squares - 2 * aligned) - 2 * within + whole
+    for i, j in np.argwhere(away <= _NEAR * whole):
         i, j = numbers[i], numbers[j]
-        if i != j and here.same(shares[j] - shares[i], mistake, leaf):
-            left_out, twice = (here.switched.switches[k].what for k in (i, j))
-            words = f"counts the path through {twice} twice and leaves out that through {left_out}"
-            yield _Found(i, _CUT, words, instead=j)
+        if i != j:
+            words = f"counts the path through {switches[j].what} twice and leaves out that through {switches[i].what}"
+            yield _Found(words, more=((i, -1.0), (j, 1.0)))
+    norms, along = np.add.outer(squares, squares) + 2 * within, np.add.outer(aligned, aligned)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        count = along / norms
+        away = whole - along * count
+    for i, j in np.argwhere(np.triu(away <= _NEAR * whole, 1)):
+        more, several = float(count[i, j]), [numbers[i], numbers[j]]
+        words = _counted([switches[k] for k in several], 1 + more, sizes)
+        yield _Found(words, more=tuple((k, more) for k in several))
 
 
 def _is_round(count: float) -> bool:
     return any(abs(count - known) < _SAME for known in _ROUND)
 
 
-def _counted(switch: Switch, count: float) -> str:
+def _counted(through: list[Switch], count: float, sizes: Mapping[float, str]) -> str:
+    paths = f"the path{'s' if len(through) > 1 else ''} through {' and '.join(switch.what for switch in through)}"
     if abs(count) < _SAME:
-        return f"leaves out the path through {switch.what}, as if that were a constant"
+        return f"leaves out {paths}, as if that were a constant"
     if abs(count + 1) < _SAME:
-        return f"counts the path through {switch.what} with the wrong sign"
-    return f"counts the path through {switch.what} {count:.6g} times"
+        return f"counts {paths} with the wrong sign"
+    return f"counts {paths} {count:.6g}{in_numbers(count, sizes)} times"
 
 
 class _Switched:
@@ -216,11 +235,17 @@ class _Witness:
         room = _SAME * largest([self.mistakes[leaf]]) + _DIGITS * largest([self.right[leaf]])
         return bool(np.isfinite(a).all() and np.isfinite(b).all() and np.all(np.abs(a - b) <= room))
 
+    def share(self, switch: int, leaf: int) -> np.ndarray:
+        """What a path contributes to the right gradient."""
+        return self.right[leaf] - self.at(switch, _CUT, leaf)
+
     def explains(self, found: _Found, leaf: int) -> bool:
-        """Whether it holds here as well."""
-        expected = self.at(found.switch, found.setting, leaf)
-        if found.instead is not None:
-            expected = expected + self.right[leaf] - self.at(found.instead, _CUT, leaf)
+        """Whether it is true here."""
+        if found.turned:
+            expected = self.at(*found.turned, leaf)
+        else:
+            beside = np.zeros_like(self.right[leaf]) if found.alone else self.right[leaf]
+            expected = sum((more * self.share(i, leaf) for i, more in found.more), beside)
         return self.same(expected, self.rule[leaf], leaf)
 
 

@@ -57,7 +57,7 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise):
         if abs(factor + 1) < _NUMBER:
             yield "has the wrong sign"
             return
-        named = _name(factor, sizes)
+        named = in_numbers(factor, sizes)
         if not named:
             alone = {name: a for name, a in arrays.items() if np.size(a) == 1}
             yield from factors(got, right, alone)
@@ -137,7 +137,7 @@ def _scaled_slices(got, right, sizes):
                 few = ", ".join(str(i) for i in off[:4]) + (", ..." if off.size > 4 else "")
                 common = factors.ravel()[off]
                 by = (
-                    f"by a factor {common[0]:.6g}{_name(common[0], sizes)}"
+                    f"by a factor {common[0]:.6g}{in_numbers(common[0], sizes)}"
                     if np.ptp(common) < _NUMBER
                     else "by factors of its own each"
                 )
@@ -173,7 +173,7 @@ def _factor(got, right) -> float | None:
     return factor if abs(factor - 1) > 1e-12 and same(got, factor * right, max(SAME * abs(factor - 1), 1e-12)) else None
 
 
-def _name(factor: float, sizes: Mapping[float, str]) -> str:
+def in_numbers(factor: float, sizes: Mapping[float, str]) -> str:
     """A factor in terms of the numbers in play."""
     near = lambda value: abs(factor - value) <= _NUMBER * abs(value)
     for size, what in sizes.items():
@@ -203,7 +203,7 @@ def _local_factor(got, right, wrong, sizes) -> str:
     return (
         ", where its sign is wrong"
         if abs(factor + 1) < _NUMBER
-        else f", where it is {factor:.6g} times the right one{_name(factor, sizes)}"
+        else f", where it is {factor:.6g} times the right one{in_numbers(factor, sizes)}"
     )
 
 

@@ -1,5 +1,6 @@
 """What each kind of edit makes of an equation: a detail that tells it apart, its words, and the equations in its place."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
+from backproplab.harness.control import split
 from backproplab.harness.error_rules import is_float
 from backproplab.harness.sites import (
     Site,
@@ -104,10 +106,38 @@ def _first_only(site):
 
 
 def _transposed(site):
-    if site.eqn.primitive.name == "dot_general":
+    name, params = site.eqn.primitive.name, site.eqn.params
+    if name in ("dot_general", "lu"):
         for i, v in enumerate(site.eqn.invars):
             if len(v.aval.shape) >= 2 and v.aval.shape[-1] == v.aval.shape[-2] > 1:
                 yield str(i), f"to transpose {quoted(site.name(i))} first", before(site, i, _swap_last)
+    if name == "custom_linear_solve":
+        yield "", "to solve with the transpose", lambda: [_of_the_transpose(site.eqn)]
+    if name == "triangular_solve":  # which triangle is meant is said of the matrix as it is given
+        other = site.eqn.replace(params=params | {"transpose_a": not params["transpose_a"]})
+        yield "", f"to solve with {quoted(site.name(0))} transposed{' back' * params['transpose_a']}", lambda: [other]
+
+
+def _symmetric(site):
+    """What a matrix is to be with its own transpose, or on its diagonal: the rules of factorizations and of their inverses."""
+    shape = site.out.aval.shape
+    if is_float(site.out.aval) and len(shape) >= 2 and shape[-1] == shape[-2] > 1:
+        for words, function in _SYMMETRIC.items():
+            yield words, f"to have {words}", after(site, function)
+
+
+def _accumulated(site):
+    if site.eqn.primitive.name == "scatter":
+        how = {name: site.eqn.params[name] for name in ("dimension_numbers", "mode")}
+        words = "to add up what meets in one place, where it overwrites"
+        yield "", words, instead(site, _added_up, *site.eqn.invars, **how)
+
+
+def _function(site):
+    for i, v in enumerate(site.eqn.invars):
+        if computes(site) and is_float(v.aval) and not isinstance(v, Literal):
+            for name, function in FUNCTIONS:
+                yield f"{i} {name}", f"to take the {name} of {quoted(site.name(i))} first", before(site, i, function)
 
 
 def _times(site, given_only=False, function=None, words="to be multiplied by"):
@@ -193,7 +223,7 @@ MAKERS: dict[str, Callable[[Site], Iterator[tuple[str, str, Callable]]]] = {
     "times input": lambda site: _times(site, given_only=True),
     "over input": lambda site: _times(site, True, _quotient, "to be divided by"),
     "row": _row, "unmasked": _unmasked, "bfloat16": _bfloat16, "scaled": _scaled, "shifted": _shifted, "masked": _masked,
-    "centred": _centred, "plus": _plus,
+    "centred": _centred, "plus": _plus, "symmetric": _symmetric, "accumulated": _accumulated, "function": _function,
 }  # fmt: skip
 
 
@@ -214,6 +244,40 @@ def _quotient(x, y):
 
 
 FACTORS = (("multiplied by", _product), ("divided by", _quotient))
+
+
+FUNCTIONS = (
+    ("square root", jnp.sqrt),
+    ("square", jnp.square),
+    ("reciprocal", jnp.reciprocal),
+    ("exponential", jnp.exp),
+    ("logarithm", jnp.log),
+)
+
+
+def _diagonal_scaled(x, factor):
+    return x * jnp.where(jnp.eye(x.shape[-1], dtype=bool), factor, 1)
+
+
+_SYMMETRIC = {
+    "its transpose added": lambda x: x + jnp.swapaxes(x, -1, -2),
+    "its transpose subtracted": lambda x: x - jnp.swapaxes(x, -1, -2),
+    "the mean with its transpose taken": lambda x: (x + jnp.swapaxes(x, -1, -2)) / 2,
+    "its diagonal halved": functools.partial(_diagonal_scaled, factor=0.5),
+    "its diagonal doubled": functools.partial(_diagonal_scaled, factor=2),
+}
+
+
+def _of_the_transpose(solve):
+    """Which JAX keeps beside it: products and solves, each with its constants, forth and back."""
+    lengths = solve.params["const_lengths"]
+    matvec, vecmat, forth, back, rest = split(solve.invars, *lengths)
+    turned = {"const_lengths": lengths.transpose(), "jaxprs": solve.params["jaxprs"].transpose()}
+    return solve.replace(invars=[*vecmat, *matvec, *back, *forth, *rest], params=solve.params | turned)
+
+
+def _added_up(x, indices, updates, dimension_numbers, mode):
+    return jax.lax.scatter_add(x, indices, updates, dimension_numbers, mode=mode)
 
 
 def _sum(x, y):

@@ -6,7 +6,7 @@ operation and what is changed, so that it is the same edit in every trace of one
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +14,14 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 
 from backproplab.harness.backward import Backward, author_frame
 from backproplab.harness.contract import line_of
-from backproplab.harness.edit_kinds import FACTORS, MAKERS
+from backproplab.harness.edit_kinds import FACTORS, FUNCTIONS, MAKERS
 from backproplab.harness.sites import broadcasts, call, changed, is_float, is_number, program_of, shown, sites_of
 
 MUTATIONS = ("sign", "left out", "dropped", "swapped", "transposed", "exponent", "number", "other value", "average",
              "first only", "times input", "row", "unmasked", "bfloat16")  # fmt: skip
 # In the order of how likely each is to be what was meant.
-REPAIRS = ("sign", "transposed", "swapped", "dropped", "left out", "exponent", "number", "times input", "over input", "other value",
-           "scaled", "shifted", "masked", "centred", "average", "plus", "unmasked", "times")  # fmt: skip
+REPAIRS = ("sign", "transposed", "swapped", "dropped", "left out", "exponent", "number", "accumulated", "times input", "over input",
+           "symmetric", "other value", "scaled", "shifted", "masked", "centred", "average", "function", "plus", "unmasked", "times")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,48 +48,60 @@ class Edit:
 
 
 def edits(
-    backward: Backward, kinds: Iterable[str], numbers: Iterable[float] = (), output: int | None = None
+    backward: Backward,
+    kinds: Iterable[str],
+    numbers: Iterable[float] = (),
+    output: int | None = None,
+    spared: Sequence[int] = (),
 ) -> Iterator[Edit]:
-    """All edits of the given kinds, kind by kind.
+    """All edits of the given kinds, kind by kind; those that change none of the `spared` outputs first.
 
     numbers: literals that may have been meant where another stands, those of the primal, say. output: if given, only
     edits that change this output of the backward jaxpr.
     """
-    sites = list(sites_of(backward, tuple(sorted({0.0, 1.0, *literals(backward.jaxpr), *numbers})), output))
-    for kind in kinds:
-        for where, number, site in sites:
+    numbers = tuple(sorted({0.0, 1.0, *literals(backward.jaxpr), *numbers}))
+    sites = list(sites_of(backward, numbers, output, spared))
+    for shared, kind in itertools.product((False, True), kinds):
+        for where, number, site in (found for found in sites if found[2].shared is shared):
             for detail, words, eqns in MAKERS[kind](site):
                 change = functools.partial(changed, site, eqns)
                 yield Edit(kind, where, shown(site.eqn), number, detail, words, change)
 
 
 def edits_of_inputs(backward: Backward, output: int) -> Iterator[Edit]:
-    """An input of the rule multiplied or divided by another wherever one gradient, and no other, takes it."""
+    """An input of the rule multiplied or divided by another, or a function of it, wherever one gradient, and no other, takes it."""
     jaxpr = backward.jaxpr.jaxpr
     own = program_of(backward, [output])
     others = program_of(backward, [i for i in range(len(jaxpr.outvars)) if i != output])
     exclusive = [eqn for eqn in own if eqn not in others]
     copied = {eqn.invars[0]: eqn.outvars[0] for eqn in jaxpr.eqns if eqn.primitive.name in ("copy", "copy_p")}
     given = [(copied.get(v, v), name) for v, name in zip(jaxpr.invars, backward.names)]
-    for (v, name), (w, factor), (words, function) in itertools.product(given, given, FACTORS):
+    for v, name in given:
         users = [eqn for eqn in exclusive if v in [u for u in eqn.invars if not isinstance(u, Literal)]]
-        if users and is_float(v.aval) and is_float(w.aval) and broadcasts(w.aval, v.aval):
-            frame = next((f for f in map(author_frame, users) if f), None)
-            where = f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" if frame else line_of(backward.bwd) or ""
-            change = functools.partial(_multiplied_in, backward.jaxpr, users, v, w, function)
-            yield Edit(
-                "input", where, name, 0, factor, f"to be {words} `{factor}` wherever this gradient takes it", change
-            )
+        if not users or not is_float(v.aval):
+            continue
+        frame = next((f for f in map(author_frame, users) if f), None)
+        where = f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" if frame else line_of(backward.bwd) or ""
+        by_another = [
+            (words, function, w, factor)
+            for (w, factor), (words, function) in itertools.product(given, FACTORS)
+            if is_float(w.aval) and broadcasts(w.aval, v.aval)
+        ]
+        changes = [(f"{words} `{factor}`", factor, function, [v, w]) for words, function, w, factor in by_another]
+        changes += [(f"replaced by its {what}", what, function, [v]) for what, function in FUNCTIONS]
+        for words, detail, function, operands in changes:
+            change = functools.partial(_used, backward.jaxpr, users, v, function, operands)
+            yield Edit("input", where, name, 0, detail, f"to be {words} wherever this gradient takes it", change)
 
 
-def _multiplied_in(closed, users, v, w, function) -> ClosedJaxpr:
-    """The program in which `users` take `function(v, w)` in place of `v`."""
+def _used(closed, users, v, function, operands) -> ClosedJaxpr:
+    """The program in which `users` take `function(*operands)` in place of `v`."""
     changed = Var(v.aval)
     eqns, made = [], False
     for eqn in closed.jaxpr.eqns:
         if eqn in users:
             if not made:
-                eqns.append(call(eqn, function, [v, w], changed, {}))
+                eqns.append(call(eqn, function, operands, changed, {}))
                 made = True
             eqn = eqn.replace(invars=[changed if u is v else u for u in eqn.invars])
         eqns.append(eqn)

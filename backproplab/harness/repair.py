@@ -55,7 +55,8 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool
     numbers = literals(rule.forward) | set().union(*map(literals, p.pair.jaxprs[1:]))
     witnesses: list[_Witness] = []
     partial = None
-    everywhere = edits(rule.backward, REPAIRS, numbers, output)
+    spared = [i for i, fine in zip(rule.leaves, failing.right(rule.program())) if fine and i is not None]
+    everywhere = edits(rule.backward, REPAIRS, numbers, output, spared)
     for edit in itertools.chain(edits_of_inputs(rule.backward, output), everywhere):
         if time.monotonic() > deadline:
             break

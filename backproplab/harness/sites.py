@@ -11,10 +11,10 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, Var
 from jax.extend.core.primitives import closed_call_p
 
-from backproplab.harness.backward import BODIES, Backward, author_frame, statement_names
+from backproplab.harness.backward import Backward, author_frame, statement_names
 from backproplab.harness.contract import line_of
 from backproplab.harness.error_rules import is_float
-from backproplab.harness.pruning import pruned
+from backproplab.harness.pruning import BODIES, bodies, needed_at_any_depth, pruned
 
 # These only move numbers: what can go wrong there is which numbers.
 _MOVES = {"broadcast_in_dim", "reshape", "convert_element_type", "squeeze", "expand_dims", "transpose", "copy", "copy_p", "stop_gradient",
@@ -33,12 +33,16 @@ class _Value:
 
 @dataclass(frozen=True)
 class Site:
-    """One equation with what is in scope before it."""
+    """One equation with what is in scope before it.
+
+    shared: whether a result that is to stay as it is depends on it.
+    """
 
     eqn: Any
     scope: Sequence[_Value]
     numbers: Sequence[float]
     replace: Callable[[list], ClosedJaxpr]
+    shared: bool
 
     @property
     def out(self) -> Any:
@@ -73,14 +77,21 @@ def program_of(backward: Backward, outputs: Sequence[int]) -> list:
     return pruned(ClosedJaxpr(closed.jaxpr.replace(outvars=chosen), closed.consts)).jaxpr.eqns
 
 
-def sites_of(backward: Backward, numbers: Sequence[float], output: int | None) -> Iterator[tuple[str, int, Site]]:
-    """Every equation that the rule's author wrote, and the copies of cotangent and results at its ends."""
+def sites_of(
+    backward: Backward, numbers: Sequence[float], output: int | None, spared: Sequence[int] = ()
+) -> Iterator[tuple[str, int, Site]]:
+    """Every equation that the rule's author wrote, and the copies of cotangent and results at its ends.
+
+    output: if given, only those that this output depends on. spared: outputs that are to stay as they are.
+    """
     counts: dict[tuple, int] = {}
     closed = backward.jaxpr
     at_the_ends = line_of(backward.bwd) or "the rule"
-    needed = program_of(backward, range(len(closed.jaxpr.outvars)) if output is None else [output])
+    outvars = closed.jaxpr.outvars
+    behind = lambda outputs: set(map(id, needed_at_any_depth(closed.jaxpr, [outvars[i] for i in outputs])))
+    wanted, shared = behind(range(len(outvars)) if output is None else [output]), behind(spared)
 
-    def walk(jaxpr, scope, replace, wanted):
+    def walk(jaxpr, scope, replace):
         names = statement_names(jaxpr.eqns)
         made = {v for eqn in jaxpr.eqns if author_frame(eqn) for v in eqn.outvars}
         for i, eqn in enumerate(jaxpr.eqns):
@@ -93,13 +104,13 @@ def sites_of(backward: Backward, numbers: Sequence[float], output: int | None) -
             end = eqn.primitive.name in ("copy", "copy_p") and (
                 isinstance(eqn.invars[0], Literal) or eqn.invars[0] not in made
             )
-            if eqn in wanted and (frame or end):
-                yield where, number, Site(eqn, tuple(scope), numbers, put)
-            for body, inner_replace in _bodies(eqn, put) if eqn in wanted else ():
+            if id(eqn) in wanted and (frame or end):
+                yield where, number, Site(eqn, tuple(scope), numbers, put, id(eqn) in shared)
+            for body, inner_replace in _bodies(eqn, put) if id(eqn) in wanted else ():
                 inputs = [
                     _Value(v, f"input {k} of the loop", f"input {k}", False) for k, v in enumerate(body.jaxpr.invars)
                 ]
-                yield from walk(body.jaxpr, inputs, inner_replace, body.jaxpr.eqns)
+                yield from walk(body.jaxpr, inputs, inner_replace)
             for k, v in enumerate(eqn.outvars):
                 if eqn.primitive.name in ("copy", "copy_p") and not frame:
                     scope = [_Value(v, s.name, s.key, True) if s.var is eqn.invars[0] else s for s in scope]
@@ -113,9 +124,7 @@ def sites_of(backward: Backward, numbers: Sequence[float], output: int | None) -
                     scope = [*scope, _Value(v, name, f"{where} {shown(eqn)} {number} {k}", False)]
 
     inputs = [_Value(v, name, name, True) for v, name in zip(closed.jaxpr.invars, backward.names)]
-    yield from walk(
-        closed.jaxpr, inputs, lambda eqns: ClosedJaxpr(closed.jaxpr.replace(eqns=eqns), closed.consts), needed
-    )
+    yield from walk(closed.jaxpr, inputs, lambda eqns: ClosedJaxpr(closed.jaxpr.replace(eqns=eqns), closed.consts))
 
 
 def _put(replace, jaxpr, index, eqns):
@@ -125,16 +134,13 @@ def _put(replace, jaxpr, index, eqns):
 
 def _bodies(eqn, put) -> Iterator[tuple[ClosedJaxpr, Callable]]:
     """The bodies of a loop or branch, each with what puts other equations in its place."""
-    parameter = BODIES.get(eqn.primitive.name)
-    if parameter is None:
-        return
-    bodies = eqn.params[parameter]
-    several = bodies if isinstance(bodies, tuple) else (bodies,)
+    several = bodies(eqn)
     for k, body in enumerate(several):
 
         def replace(eqns, k=k, body=body):
+            parameter = BODIES[eqn.primitive.name]
             changed = ClosedJaxpr(body.jaxpr.replace(eqns=eqns), body.consts)
-            value = (*several[:k], changed, *several[k + 1 :]) if isinstance(bodies, tuple) else changed
+            value = (*several[:k], changed, *several[k + 1 :]) if isinstance(eqn.params[parameter], tuple) else changed
             return put([eqn.replace(params=eqn.params | {parameter: value})])
 
         yield body, replace

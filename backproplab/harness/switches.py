@@ -7,15 +7,16 @@ At 1 a switch changes nothing. Some act on derivatives alone (a path that is not
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 
 from backproplab.harness import displaced, rearranged
-from backproplab.harness.backward import author_frame, author_frames, statement_names
+from backproplab.harness.backward import author_frame, is_authors, statement_names
 from backproplab.harness.control import scan_sizes
 from backproplab.harness.displaced import CUMULATIVE, occurrence
 from backproplab.harness.error_rules import is_float, is_inexact
@@ -27,7 +28,9 @@ _STRICTER = {"lt": "le", "le": "lt", "gt": "ge", "ge": "gt"}
 _SIGN = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _SLOPES = ("exp", "log", "tanh", "logistic", "sin", "cos", "sqrt", "rsqrt", "square", "integer_pow", "abs", "max", "min", "clamp",
            "log1p", "expm1", "erf", "cbrt")  # fmt: skip
+_NO_BOUND = {"max": (-jnp.inf, -jnp.inf), "min": (jnp.inf, jnp.inf), "clamp": (-jnp.inf, None, jnp.inf)}  # by operand
 _DISPLACED = {_OFF: (-1, False), _OTHER: (1, False), 3.0: (-1, True), 4.0: (1, True)}  # by how much; the value as well
+_STEPS = (_OFF, _OTHER, 3.0, 4.0)  # of a loop: the first alone, the last alone, all but the first, all but the last
 # In which nothing is computed, or all of it.
 _MOVES = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims", "convert_element_type", "copy", "_broadcast_to", "closed_call",
           "checkpoint", "remat2")  # fmt: skip
@@ -39,13 +42,14 @@ class Switch:
 
     what: what it acts on, for a sentence. settings: numbers other than 1 that it may be set to, each with the sentence
     that then holds of the gradient; none for a path, of which any number may be the factor. named: whether the author
-    has a name for it.
+    has a name for it. repeated: whether it stands in the steps of a loop.
     """
 
     key: tuple
     what: str
     settings: tuple[tuple[float, str], ...] = ()
     named: bool = False
+    repeated: bool = False
 
     @property
     def path(self) -> bool:
@@ -78,7 +82,8 @@ def _switches(jaxpr: Jaxpr, moving: set[Var], names: dict[Any, str], called: str
         at = _at(eqn, called)
         here = f"`{_operation(eqn)}`{at}"
         touched = [isinstance(v, Var) and v in moving for v in eqn.invars]
-        names |= dict.fromkeys(eqn.outvars, assigned.get(i, _operation(eqn)))
+        moved = _in_words(eqn.invars[0], names) if _operation(eqn) in _MOVES and eqn.invars else _operation(eqn)
+        names |= dict.fromkeys(eqn.outvars, assigned.get(i, moved))
         yield from _inside(eqn, moving, names, at)
         yield from _of_values(eqn, touched, at, names)
         if not any(touched):
@@ -101,13 +106,15 @@ def _inside(eqn: Any, moving: set[Var], names: dict[Any, str], at: str) -> Itera
     for body, outer in _bodies(eqn):
         inner = body.jaxpr if isinstance(body, ClosedJaxpr) else body
         pairs = list(zip(inner.invars, outer))
-        names |= {v: names[u] for v, u in pairs if isinstance(u, Var) and u in names}
+        names |= {v: _in_words(u, names) for v, u in pairs if isinstance(u, Literal) or u in names}
         moving |= {v for v, u in pairs if isinstance(u, Var) and u in moving}
         if eqn.primitive.name == "scan":  # what is carried moves as soon as anything does
             if any(v in moving for v in inner.invars):
                 moving |= {v for v in _carried(eqn) if is_inexact(v.aval)}
             yield from _of_carried(eqn, names)
-        yield from _switches(inner, moving, names, at if "name" in eqn.params and not _is_users(eqn, inner) else "")
+            yield from _of_steps(eqn, moving, names)
+        within = _switches(inner, moving, names, "" if is_authors(eqn, inner) else at)
+        yield from (replace(s, repeated=s.repeated or eqn.primitive.name == "scan") for s in within)
 
 
 def _carried(scan: Any) -> list[Var]:
@@ -131,10 +138,18 @@ def _of_carried(scan: Any, names: dict[Any, str]) -> Iterator[Switch]:
                 yield Switch((id(eqn), "after", k), here, ((_OFF, words),))
 
 
-def _is_users(eqn: Any, body: Jaxpr) -> bool:
-    """Whether the function that is called is the user's own: one of JAX's keeps the line that called it first of all."""
-    frames = (frame for inner in body.eqns for frame in author_frames(inner))
-    return any(frame.function_name == eqn.params["name"] for frame in frames)
+def _of_steps(scan: Any, moving: set[Var], names: dict[Any, str]) -> Iterator[Switch]:
+    """What all steps of a loop use: the derivative of one step alone, or of all but one."""
+    here = f"`scan`{_at(scan, '')}"
+    constants = scan.params["jaxpr"].jaxpr.invars[: scan_sizes(scan.params)[0]]
+    for k, v in enumerate(constants):
+        if v in moving and scan.params["length"] > 1:
+            alone = f"holds what the {{}} step of {here} makes of {_name(v, names)} alone: the steps overwrite each other where they should add up"
+            without = f"leaves out what the {{}} step of {here} makes of {_name(v, names)}"
+            sentences = zip(
+                _STEPS, (alone.format("first"), alone.format("last"), without.format("first"), without.format("last"))
+            )
+            yield Switch((id(scan), "steps", k), here, tuple(sentences))
 
 
 def _bodies(eqn: Any) -> list[tuple[Any, list]]:
@@ -172,6 +187,11 @@ def _of_values(eqn: Any, touched: list[bool], at: str, names: dict[Any, str]) ->
         for setting, which in ((_OFF, "last"), (_OTHER, "first")):
             words = f"holds, where an index of {here} is there several times, the {which} contribution alone: they overwrite each other where they should add up"
             yield switch(setting, words, f"{which} alone")
+    elif name in _NO_BOUND:
+        for k, v in enumerate(eqn.invars):
+            if _NO_BOUND[name][k] and any(touched[:k] + touched[k + 1 :]):
+                words = f"{is_that}without the bound {_name(v, names)} in {here}"
+                yield switch(_OFF, words, "unbounded", k)
     for k, v in enumerate(eqn.invars):
         for change in rearranged.operand(eqn, k):
             words = f"{is_that}in which {_name(v, names)} is {change} before {here}"
@@ -211,7 +231,11 @@ def _operand_with_slope(eqn: Any) -> int:
 
 
 def _name(v: Any, names: dict[Any, str]) -> str:
-    return f"`{v.val if isinstance(v, Literal) else names.get(v, 'a constant')}`"
+    return f"`{_in_words(v, names)}`"
+
+
+def _in_words(v: Any, names: dict[Any, str]) -> str:
+    return str(np.asarray(v.val)) if isinstance(v, Literal) else names.get(v, "a constant")
 
 
 def _side(eqn: Any, k: int) -> str:
@@ -254,6 +278,8 @@ def _switched(eqn: Any, k: int, x: Any, find: Callable) -> Any:
         x = thinned(x, s)
     if (s := find("without", k)) is not None:
         x = jnp.where(s == _OFF, jnp.asarray(eqn.primitive.name in ("mul", "div"), jnp.result_type(x)), x)
+    if (s := find("unbounded", k)) is not None:
+        x = jnp.where(s == _OFF, jnp.asarray(_NO_BOUND[eqn.primitive.name][k], x.dtype), x)
     return x
 
 
@@ -274,18 +300,29 @@ def _made(eqn: Any, given: list, switches: dict[tuple, Any]) -> Any:
     s = switches.get((id(eqn), "reversed", 0))
     flipped = lambda xs: xs if s is None else [jnp.where(s == _OFF, jnp.flip(x, 0), x) for x in xs]
 
-    def step(held, xs):
-        body, of_step = eqn.params["jaxpr"], lambda held: [*given[:consts], *held, *xs]
+    def step(carried, xs):
+        number, *held = carried
+        used = [_in_steps(x, number, eqn, switches.get((id(eqn), "steps", k))) for k, x in enumerate(given[:consts])]
+        body, of_step = eqn.params["jaxpr"], lambda held: [*used, *held, *xs]
         after = inside(body, of_step(held))[:carry]
         made = inside(body, of_step(held), dict(zip(_carried(eqn), after)))
         if (s := switches.get((id(eqn), "after", 0))) is not None:
             others = inside(body, of_step([_moved_to(h, a) for h, a in zip(held, after)]))
             made = [_as_of(y, other, jnp.asarray(s == _OFF, float)) for y, other in zip(made, others)]
-        return made[:carry], made[carry:]
+        return [number + 1, *made[:carry]], made[carry:]
 
     options = {name: eqn.params[name] for name in ("length", "reverse")}
-    last, ys = jax.lax.scan(step, given[consts:split], flipped(given[split:]), **options)
+    (_, *last), ys = jax.lax.scan(step, [0, *given[consts:split]], flipped(given[split:]), **options)
     return [*last, *flipped(ys)]
+
+
+def _in_steps(x: Any, number: Any, scan: Any, s: Any) -> Any:
+    """What a step uses, of which not all steps count if a switch says so; `number`: of the step, as they are run."""
+    if s is None:
+        return x
+    first, last = number == 0, number == scan.params["length"] - 1
+    counts = [s == 1, *(s == setting for setting in _STEPS)]
+    return thinned(x, jnp.select(counts, [1.0, first * 1.0, last * 1.0, 1.0 - first, 1.0 - last], 1.0))
 
 
 def _turned(eqn: Any, given: list, y: Any, find: Callable) -> Any:

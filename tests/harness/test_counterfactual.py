@@ -81,7 +81,7 @@ def test_terms_factors_operands_and_loops():
     def affine(x, b):
         return jnp.exp(x + b) * b
 
-    told = lambda fn, other, *args, leaf=0: other_function(at(rule_of(fn, other), *args), leaf, 0)
+    told = lambda fn, other, *args, leaf=0: other_function(at(rule_of(fn, other), *args), leaf, 0, {})
     assert "without the term `b` in `add`" in told(affine, lambda x, b: jnp.exp(x) * b, X[:, :3], X[:, 1:])
     assert "without the factor `b` in `mul`" in told(affine, lambda x, b: jnp.exp(x + b), X[:, :3], X[:, 1:])
     square = lambda x, b: jnp.sin(x) @ b
@@ -98,7 +98,7 @@ def test_terms_factors_operands_and_loops():
 
 def test_conjugates_and_exchanged_paths():
     """A complex cotangent that is not conjugated, and two paths of which one is taken for both."""
-    told = lambda fn, other, *args: other_function(at(rule_of(fn, other), *args), 0, 0)
+    told = lambda fn, other, *args: other_function(at(rule_of(fn, other), *args), 0, 0, {})
 
     def spectrum(x, b):
         return jnp.fft.rfft(jnp.sin(x)) * b
@@ -125,7 +125,7 @@ def test_conjugates_and_exchanged_paths():
 
 def test_what_is_overwritten_carried_or_conjugated():
     """Repeated indices, a loop's state one step late as a whole or in one product, and a matrix that lacks its conjugate."""
-    told = lambda fn, other, *args, leaf=0: other_function(at(rule_of(fn, other), *args), leaf, 0)
+    told = lambda fn, other, *args, leaf=0: other_function(at(rule_of(fn, other), *args), leaf, 0, {})
     places = np.array([0, 2, 2, 1])
 
     def once(x, b):
@@ -160,19 +160,69 @@ def test_what_is_overwritten_carried_or_conjugated():
     assert "`b` is conjugated before `dot_general`" in told(half, same_value, z[:4], a)
 
 
+def test_steps_of_a_loop():
+    """What all steps use: one step's share alone, one step's missing, and a factor that every step repeats."""
+    told = lambda fn, other, *args, leaf=0: other_function(at(rule_of(fn, other), *args), leaf, 0, {})
+
+    def run(x, w, used=lambda w, i: w, held=lambda h: h):
+        step = lambda h, given: (jnp.tanh(given[0] + held(h) @ used(w, given[1])),) * 2
+        return jax.lax.scan(step, jnp.zeros(4), (x, jnp.arange(len(x))))[1]
+
+    when = lambda counts: lambda w, i: jnp.where(counts(i), w, jax.lax.stop_gradient(w))
+    plain = lambda x, w: run(x, w)
+    of = lambda counts: told(plain, lambda x, w: run(x, w, when(counts)), X, W, leaf=1)
+    assert "holds what the last step of `scan` (test_counterfactual.py:" in of(lambda i: i == len(X) - 1)
+    assert "leaves out what the last step of `scan` (test_counterfactual.py:" in of(lambda i: i < len(X) - 1)
+    back = lambda h: 2 * jax.lax.stop_gradient(h) - h
+    words = told(plain, lambda x, w: run(x, w, held=back), X, W)
+    assert "counts the path through" in words and "with the wrong sign" in words
+
+
+def test_several_paths_at_once():
+    """A count that two paths share, in the numbers in play; and one path that is all there is."""
+    told = lambda fn, other, *args: other_function(at(rule_of(fn, other), *args), 0, 0, {6.0: "rows", 4.0: "columns"})
+    stop, share = jax.lax.stop_gradient, lambda y, f: f * y + jax.lax.stop_gradient((1 - f) * y)
+
+    def normed(x, b, counted=lambda y: y):
+        mu = counted(x.mean(0))
+        sigma = jnp.sqrt(counted(jnp.square(x - stop(mu)).mean(0)))
+        return (x - mu) / sigma * b
+
+    words = told(lambda x, b: normed(x, b), lambda x, b: normed(x, b, lambda y: share(y, 2 / 3)), X, X)
+    assert (
+        "counts the paths through `sigma`" in words
+        and "and `mu`" in words
+        and "0.666667 = 4/6 (columns over rows) times" in words
+    )
+
+    def product(x, b):
+        h = jnp.sin(x)
+        return h * jnp.exp(h) + h**3 * b
+
+    words = told(product, lambda x, b: jnp.sin(x) * stop(jnp.exp(jnp.sin(x))), X, X)
+    assert "is what comes through `h` into `mul`" in words and "alone, all other paths left out" in words
+
+
+def test_a_bound_that_was_forgotten():
+    """One end of a clip, by its number."""
+    fn = lambda x, b: x * jnp.clip(x + 1, 0.0, 2.0) * b
+    words = other_function(at(rule_of(fn, lambda x, b: x * jnp.maximum(x + 1, 0.0) * b), X, X), 0, 0, {})
+    assert "without the bound `2.0` in `min` (test_counterfactual.py:" in words
+
+
 def test_what_holds_at_one_point_alone_is_not_said():
     """At equal rows a mean over the rows is a row: the other point tells them apart. Nor is anything said of noise."""
     equal = np.tile(X[:1], (6, 1))
     fn = lambda x, w: jnp.tanh(x) @ w
     noise = by_hand(fn, lambda r, dy: (dy @ r[1].T, random.normal(size=W.shape)))
-    assert other_function(at(noise, equal, W), 1, 0) is None
+    assert other_function(at(noise, equal, W), 1, 0, {}) is None
 
 
 def test_a_function_that_autodiff_has_another_gradient_of():
     """A declared gradient is that of no switch: nothing is said, and nothing raised."""
     fn = by_hand(lambda x: jnp.round(x), lambda r, dy: (2 * dy,))
     straight = lambda x: x
-    assert other_function(at(fn, X, reference=straight, by_design="straight through"), 0, 0) in (
+    assert other_function(at(fn, X, reference=straight, by_design="straight through"), 0, 0, {}) in (
         None,
         "counts the path through `x` 2 times",
     )
@@ -181,4 +231,4 @@ def test_a_function_that_autodiff_has_another_gradient_of():
 def test_it_gives_up_in_time():
     """No time, no answer."""
     rule = rule_of(layer, lambda x, w, mask: changed(x, w, mask, slope=jnp.sin))
-    assert other_function(at(rule, X, W, MASK), 0, 0, seconds=0.0) is None
+    assert other_function(at(rule, X, W, MASK), 0, 0, {}, seconds=0.0) is None

@@ -68,7 +68,7 @@ def test_a_rule_that_is_off_by_one_is_told_so(name, words):
     """Though the rule computes the gradient of the other function from its own forward pass."""
     fn, _, later = FUNCTIONS[name]
     rule = by_hand(lambda x: jnp.sin(fn(x)), lambda r, dy: jax.vjp(lambda x: jnp.sin(later(x)), r[0])[1](dy))
-    assert words in other_function(at(rule, X), 0, 0)
+    assert words in other_function(at(rule, X), 0, 0, {})
 
 
 def test_what_has_no_other_place():

@@ -47,7 +47,7 @@ def test_named(words):
     """A backward pass that does so, beside a right forward pass."""
     f, other = OTHERS[words]
     rule = by_hand(f, lambda args, dy: jax.vjp(other, *args)[1](dy))
-    told = other_function(at(rule, *((X, KERNEL) if f is convolved else X)), 0, 0)
+    told = other_function(at(rule, *((X, KERNEL) if f is convolved else X)), 0, 0, {})
     assert told and words in told, told
 
 

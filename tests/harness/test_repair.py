@@ -67,6 +67,80 @@ def test_the_change_is_named(name):
         assert hints and words in hints[0] and "test_repair.py:" in hints[0]
 
 
+def solved(a, b):
+    return jnp.linalg.solve(a, b)
+
+
+def of_solve(a, b, dy):
+    back = jnp.linalg.solve(a, dy)  # of the transpose
+    return -jnp.outer(back, solved(a, b)), back
+
+
+def factored(x):
+    return jnp.linalg.cholesky(x @ x.T + 9 * jnp.eye(5))
+
+
+def of_cholesky(x, dy, half=1.0):
+    low = factored(x)
+    inside = jnp.tril(low.T @ dy) * (1 - (1 - half) * jnp.eye(5))
+    back = jnp.linalg.solve(low.T, jnp.linalg.solve(low.T, inside.T).T)
+    return ((back + back.T) @ x,)
+
+
+def looked_up(table, places):
+    return table[places] * 1.0
+
+
+def of_lookup(table, places, dy):
+    return jnp.zeros_like(table).at[places].set(dy), None
+
+
+def spread(x, variance):
+    return x / jnp.sqrt(variance)
+
+
+def run(u, x):
+    """A loop with a product in its state."""
+    step = lambda h, row: (jnp.tanh(row + (jnp.cos(row) * h) @ u),) * 2
+    return jax.lax.scan(step, jnp.ones(5), x)[1]
+
+
+def of_run(u, x, dy):
+    h = jnp.concatenate([jnp.ones((1, 5)), run(u, x)])
+
+    def back(carry, given):
+        dh, du = carry
+        before, row, dy = given
+        gate = jnp.cos(row)
+        mixed = gate * before
+        da = (dh + dy) * (1 - jnp.tanh(row + mixed @ u) ** 2)
+        du = du + jnp.outer(before, da)  # not of what is mixed
+        through = da @ u.T
+        return (through * gate, du), da - jnp.sin(row) * before * through
+
+    (_, du), dx = jax.lax.scan(back, (jnp.zeros(5), jnp.zeros((5, 5))), (h[:-1], x, dy), reverse=True)
+    return du, dx
+
+
+MATRICES = {
+    "a solve that is not of the transpose": (solved, of_solve, (W, B), ("transpose",)),
+    "a diagonal that is not halved": (factored, of_cholesky, (W,), ("diagonal halved", "`eye`", "scaled")),
+    "entries that overwrite": (looked_up, of_lookup, (W, np.array([0, 2, 2, 1])), ("to add up what meets in one place",)),
+    "a variance for a deviation": (spread, lambda x, v, dy: (dy / v, -dy * x / v**1.5 / 2), (X, np.exp(X)), ("square root",)),
+    "another value in a loop": (run, of_run, (W, X), ("`mixed`",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_changes_of_matrices_places_and_loops(name):
+    """What a factorization's rule, a scatter, a saved value and a step of a loop are got wrong by."""
+    layer, backward, arguments, words = MATRICES[name]
+    verdict = verify(with_rule(layer, backward), *arguments, dtypes=("float64",))
+    assert verdict.status == "fail"
+    hint = next((note for note in verdict.notes if note.startswith("hint: ")), "")
+    assert any(each in hint for each in words) and "test_repair.py:" in hint, (hint, verdict.cause)
+
+
 def one_name(x, dy):
     g = jnp.cos(x)
     first = g
