@@ -64,7 +64,7 @@ def _by_values(program: ClosedJaxpr, analyse: Callable[..., Analysis], inputs: C
         nonlocal reach, error
         ways: list[float] = []
         value = float(evaluated(program, inputs(t), ways)[0])
-        if abs(t) >= reach:
+        if abs(t) > reach:
             reach, error = abs(t), max(error, _IN_BETWEEN * _error(analyse(inputs(t), lifted())))
         return Sample(value, error, tuple(ways))
 

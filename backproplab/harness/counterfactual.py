@@ -9,7 +9,6 @@ if it fits at another cotangent and at a point beside it.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +21,8 @@ from backproplab.harness.evaluated import evaluated, evaluated_anew
 from backproplab.harness.jitted import jitted
 from backproplab.harness.neighbours import jittered
 from backproplab.harness.point import Point
-from backproplab.harness.programs import content, short
+from backproplab.harness.programs import short
+from backproplab.harness.remembered import Remembered
 from backproplab.harness.switches import Switch, with_switches
 
 _SECONDS = 3.0
@@ -171,16 +171,11 @@ class _Switched:
         self.settings = self.closed.jaxpr.invars[len(inputs) :]
         self.equations = set(map(id, self.closed.jaxpr.eqns))
         self.runs = None if short(self.closed, len(self.switches)) else self._compiled(sum(map(np.size, inputs)))
-        self.witnesses: dict[Any, _Witness] = {}
+        self.witnesses = Remembered(_REMEMBERED)
 
     def witness(self, p: Point, cotangents: list[np.ndarray]) -> "_Witness":
         """What is known of `p` with these cotangents, which every argument is asked at."""
-        key = tuple(map(content, p.inputs(cotangents)))
-        if key not in self.witnesses:
-            while len(self.witnesses) >= _REMEMBERED:
-                del self.witnesses[next(iter(self.witnesses))]
-            self.witnesses[key] = _Witness(p, self, cotangents)
-        return self.witnesses[key]
+        return self.witnesses.get(None, p.inputs(cotangents), lambda: _Witness(p, self, cotangents))
 
     def _compiled(self, entries: int) -> Callable[[list], list]:
         cpu = jax.devices("cpu")[0]

@@ -48,6 +48,7 @@ def slope(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None
             samples[t] = line(t)
         return samples[t]
 
+    at(_CENTRAL[0][0] * largest * 2.0**-_WIDEST)  # where a line analyses rounding, for all that is nearer
     central = _best(at, _CENTRAL, largest, at(0.0).branch)
     if central is not None:
         return central

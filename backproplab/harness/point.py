@@ -15,11 +15,13 @@ from backproplab.harness.error_rules import executed, lifted
 from backproplab.harness.opaque import by_differences
 from backproplab.harness.precise import NotPrecise, precise
 from backproplab.harness.programs import Pair, pair
+from backproplab.harness.remembered import Remembered
 from backproplab.harness.retyped import retyped
 from backproplab.harness.strip import count_rules, operations_in, prove_stripped, without_rules
 from backproplab.harness.view import View, view
 
 _KEPT_PROGRAMS = 48
+_KEPT_FORMULAS = 3  # of one function, shapes and dtype: a round of cotangents each
 # Of the largest entry. A reference is a second text of the function, in which an epsilon of 1e-12 may stand elsewhere, or not
 # at all: no bound on rounding covers that, and nobody means it when they say that a gradient is wrong.
 _WRITTEN_TWICE = 2.0**-33
@@ -88,6 +90,10 @@ class Point:
 
     def formulas(self, cotangents: list[np.ndarray]) -> list[Difference]:
         """Rule against oracle as formulas in float64, per output and then per gradient."""
+        known = self.once("formulas", lambda: Remembered(_KEPT_FORMULAS))
+        return known.get(None, self.inputs(cotangents), lambda: self._formulas(cotangents))
+
+    def _formulas(self, cotangents: list[np.ndarray]) -> list[Difference]:
         inputs = self.inputs(cotangents)
         values, errors = self.pair.analyse_rule(inputs, lifted())
         exact, exact_errors = self.pair.analyse_oracle(inputs, lifted())

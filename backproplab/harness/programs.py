@@ -1,7 +1,6 @@
 """The two programs that are compared, compiled once per function, shapes and dtype, and their running error analyses."""
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 from backproplab.harness.error_rules import Machine, is_inexact, name_of_dtype
 from backproplab.harness.evaluated import evaluated
 from backproplab.harness.jitted import jitted
+from backproplab.harness.remembered import Remembered
 from backproplab.harness.rounding import bounded
 from backproplab.harness.strip import holds
 
@@ -113,15 +113,10 @@ def pair(
 
 def _beside_differences(rule: Callable, gradients: Callable, jaxpr: ClosedJaxpr) -> Pair:
     """The pair of a rule and of finite differences: no error of the rule is known."""
-    remembered: dict[Any, tuple] = {}
+    remembered = Remembered(_REMEMBERED)
 
     def differences(inputs, machine=None):
-        key = tuple(map(content, inputs))
-        if key not in remembered:
-            while len(remembered) >= _REMEMBERED:
-                del remembered[next(iter(remembered))]
-            remembered[key] = gradients(inputs)
-        return remembered[key]
+        return remembered.get(None, inputs, lambda: gradients(inputs))
 
     def analyse_rule(inputs, machine=None):
         values = [np.asarray(y, np.complex128 if np.iscomplexobj(y) else np.float64) for y in rule(inputs)]
@@ -134,15 +129,11 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     """The running error analysis of one program, which remembers its last results: several checks ask for the same."""
     analyse_anew = run_analysis(jaxpr, unknown)
     others = float_types(jaxpr) - {"float64"}  # without any, a program is the same to every machine
-    remembered: dict[Any, tuple] = {}
+    remembered = Remembered(_REMEMBERED)
 
     def analyse(inputs, machine):
-        key = (repr(machine._replace(xp=None) if others else machine.float64), *map(content, inputs))
-        if key not in remembered:
-            while len(remembered) >= _REMEMBERED:
-                del remembered[next(iter(remembered))]
-            remembered[key] = analyse_anew(inputs, machine)[:2]
-        return remembered[key]
+        asked = repr(machine._replace(xp=None) if others else machine.float64)
+        return remembered.get(asked, inputs, lambda: analyse_anew(inputs, machine)[:2])
 
     return analyse
 
@@ -218,12 +209,6 @@ def float_types(node: Any) -> set[str]:
         own = {name_of_dtype(a.dtype) for a in avals if is_inexact(a)} - {"complex128"}
         return own.union(*(float_types(value) for eqn in jaxpr.eqns for value in eqn.params.values()))
     return set().union(*map(float_types, node)) if type(node) in (tuple, list) else set()
-
-
-def content(x):
-    """What tells two inputs of one shape apart."""
-    data = jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended) else x
-    return hashlib.blake2b(np.asarray(data).tobytes()).digest()
 
 
 def _on(device, wide, fn):
