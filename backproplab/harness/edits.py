@@ -6,6 +6,7 @@ operation and what is changed, so that it is the same edit in every trace of one
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from backproplab.harness.backward import Backward, author_frame
 from backproplab.harness.contract import line_of
 from backproplab.harness.edit_kinds import FACTORS, FUNCTIONS, MAKERS
+from backproplab.harness.pruning import bodies, with_bodies
 from backproplab.harness.sites import broadcasts, call, changed, is_float, is_number, program_of, shown, sites_of
 
 MUTATIONS = ("sign", "left out", "dropped", "swapped", "transposed", "exponent", "number", "other value", "average",
@@ -94,6 +96,42 @@ def edits_of_inputs(backward: Backward, output: int) -> Iterator[Edit]:
             yield Edit("input", where, name, 0, detail, f"to be {words} wherever this gradient takes it", change)
 
 
+def edits_of_numbers(backward: Backward, numbers: Iterable[float]) -> Iterator[Edit]:
+    """A number written into the rule in several places, another in all of them."""
+    places = Counter(itertools.chain.from_iterable(map(_numbers_of, _all_equations(backward.jaxpr))))
+    for own, times in places.items():
+        eqn = next(eqn for eqn in _all_equations(backward.jaxpr) if own in _numbers_of(eqn))
+        frame = author_frame(eqn)
+        where = f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" if frame else line_of(backward.bwd) or ""
+        for other in numbers if times > 1 and own not in (0.0, 1.0) else ():
+            if other != own:
+                change = functools.partial(_renumbered, backward.jaxpr, own, other)
+                words = f"to use {other:.9g} in place of {own:.9g}, there and wherever else it stands,"
+                yield Edit("numbers", where, shown(eqn), 0, f"{own:.9g} {other:.9g}", words, change)
+
+
+def _all_equations(closed: ClosedJaxpr) -> Iterator:
+    for eqn in closed.jaxpr.eqns:
+        yield eqn
+        for body in bodies(eqn):
+            yield from _all_equations(body)
+
+
+def _numbers_of(eqn) -> list[float]:
+    return [float(v.val) for v in eqn.invars if isinstance(v, Literal) and is_number(v)]
+
+
+def _renumbered(closed: ClosedJaxpr, own: float, other: float) -> ClosedJaxpr:
+    """The program with one number in place of another, in loops and branches as well."""
+    eqns = []
+    for eqn in closed.jaxpr.eqns:
+        is_own = lambda v: isinstance(v, Literal) and is_number(v) and float(v.val) == own
+        renamed = lambda v: Literal(np.asarray(other, np.asarray(v.val).dtype), v.aval) if is_own(v) else v
+        within = [_renumbered(body, own, other) for body in bodies(eqn)]
+        eqns.append(with_bodies(eqn, within).replace(invars=list(map(renamed, eqn.invars))))
+    return ClosedJaxpr(closed.jaxpr.replace(eqns=eqns), closed.consts)
+
+
 def _used(closed, users, v, function, operands) -> ClosedJaxpr:
     """The program in which `users` take `function(*operands)` in place of `v`."""
     changed = Var(v.aval)
@@ -118,7 +156,7 @@ def literals(closed: ClosedJaxpr) -> set[float]:
                 search(item)
         elif isinstance(node, (Jaxpr, ClosedJaxpr)):
             for eqn in getattr(node, "jaxpr", node).eqns:
-                found.update(float(v.val) for v in eqn.invars if isinstance(v, Literal) and is_number(v))
+                found.update(_numbers_of(eqn))
                 search(list(eqn.params.values()))
 
     search(closed)

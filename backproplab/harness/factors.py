@@ -16,7 +16,7 @@ def factors(got: np.ndarray, right: np.ndarray, arrays: Mapping[str, np.ndarray]
     arrays: by name; they need not have the gradient's shape, if its axes begin or end with theirs.
     """
     forms = {} if same(got, right) else _FACTORS  # any factor near 1 would explain a small difference
-    for name, array in arrays.items():
+    for name, array in _with_ends(arrays):
         for f in _spread_over(np.asarray(array, np.float64), right.shape):
             for form, function in forms.items():
                 words, factor = form.format(name), function(f)
@@ -33,6 +33,16 @@ def terms(got: np.ndarray, right: np.ndarray, arrays: Mapping[str, np.ndarray]) 
         for f in _spread_over(np.asarray(array, np.float64), right.shape):
             if f.shape == right.shape and (count := _multiple(got - right, f)):
                 yield f"is off by {count:.6g} times {name}: a term that does not belong there"
+
+
+def _with_ends(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Each array, and then what stands first or last along its first two axes: of a recurrence, the ends count by themselves."""
+    yield from arrays.items()
+    for name, array in arrays.items():
+        for axis, before in ((0, ""), (1, ":, ")):
+            if np.ndim(array) > axis and array.shape[axis] > 1:
+                for end in (0, -1):
+                    yield f"{name}[{before}{end}]", np.take(array, end, axis)
 
 
 def _spread_over(f: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:

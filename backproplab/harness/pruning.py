@@ -46,6 +46,16 @@ def bodies(eqn: Any) -> tuple[ClosedJaxpr, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
+def with_bodies(eqn: Any, changed: Sequence[ClosedJaxpr]) -> Any:
+    """The equation with others in place of its `bodies`."""
+    if not changed:
+        return eqn
+    name = BODIES[eqn.primitive.name]
+    return eqn.replace(
+        params=eqn.params | {name: tuple(changed) if isinstance(eqn.params[name], tuple) else changed[0]}
+    )
+
+
 def _made_for(eqn: Any, body: Jaxpr, wanted: set[int]) -> list:
     """What a body makes that the `wanted` results of its equation depend on: of a loop, from any step on."""
     if eqn.primitive.name == "while":

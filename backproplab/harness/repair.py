@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr
 
 from backproplab.harness.backward import Rule, rule_of
 from backproplab.harness.compare import Difference
-from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, literals
+from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, edits_of_numbers, literals
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.evaluated import evaluated, evaluated_anew
 from backproplab.harness.neighbours import jittered
@@ -56,8 +56,8 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool
     witnesses: list[_Witness] = []
     partial = None
     spared = [i for i, fine in zip(rule.leaves, failing.right(rule.program())) if fine and i is not None]
-    everywhere = edits(rule.backward, REPAIRS, numbers, output, spared)
-    for edit in itertools.chain(edits_of_inputs(rule.backward, output), everywhere):
+    in_all_places = (edits_of_inputs(rule.backward, output), edits_of_numbers(rule.backward, numbers))
+    for edit in itertools.chain(*in_all_places, edits(rule.backward, REPAIRS, numbers, output, spared)):
         if time.monotonic() > deadline:
             break
         edited = edit.change()

@@ -14,7 +14,7 @@ from jax.extend.core.primitives import closed_call_p
 from backproplab.harness.backward import Backward, author_frame, statement_names
 from backproplab.harness.contract import line_of
 from backproplab.harness.error_rules import is_float
-from backproplab.harness.pruning import BODIES, bodies, needed_at_any_depth, pruned
+from backproplab.harness.pruning import bodies, needed_at_any_depth, pruned, with_bodies
 
 # These only move numbers: what can go wrong there is which numbers.
 _MOVES = {"broadcast_in_dim", "reshape", "convert_element_type", "squeeze", "expand_dims", "transpose", "copy", "copy_p", "stop_gradient",
@@ -138,10 +138,8 @@ def _bodies(eqn, put) -> Iterator[tuple[ClosedJaxpr, Callable]]:
     for k, body in enumerate(several):
 
         def replace(eqns, k=k, body=body):
-            parameter = BODIES[eqn.primitive.name]
             changed = ClosedJaxpr(body.jaxpr.replace(eqns=eqns), body.consts)
-            value = (*several[:k], changed, *several[k + 1 :]) if isinstance(eqn.params[parameter], tuple) else changed
-            return put([eqn.replace(params=eqn.params | {parameter: value})])
+            return put([with_bodies(eqn, [*several[:k], changed, *several[k + 1 :]])])
 
         yield body, replace
 

@@ -25,6 +25,7 @@ def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Susp
     """What may be said of the gradient of the argument `leaf` (its number in `p.view.diff`), and where it would be true."""
     yield from _of_examples(p, leaf, cotangents)
     if sum(map(np.size, p.view.diff)) <= _LARGE:
+        yield from _of_ends(p, leaf, cotangents)
         yield from _of_outputs(p, leaf, cotangents)
         yield from _of_other_cotangents(p, leaf, cotangents)
         yield from _of_other_arguments(p, leaf, cotangents)
@@ -51,7 +52,7 @@ def _of_outputs(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[S
 def _of_other_cotangents(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
     """A cotangent that was taken for its sum or its mean, or not read at all."""
     for k, c in enumerate(cotangents):
-        which = "the cotangent" if len(cotangents) == 1 else f"the cotangent of output {k}"
+        which = _cotangent(k, cotangents)
         changes = [(f"takes {which} to be 1 everywhere", np.ones_like(c))]
         for axis in range(c.ndim) if c.size > 1 else ():
             if c.shape[axis] > 1:
@@ -61,6 +62,10 @@ def _of_other_cotangents(p: Point, leaf: int, cotangents: list[np.ndarray]) -> I
                 changes.append((f"averages {which} over axis {axis} before it is used", mean))
         for words, changed in changes:
             yield words, _right(p, leaf, [*cotangents[:k], changed, *cotangents[k + 1 :]])
+
+
+def _cotangent(k: int, cotangents: list[np.ndarray]) -> str:
+    return "the cotangent" if len(cotangents) == 1 else f"the cotangent of output {k}"
 
 
 def _of_examples(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
@@ -90,9 +95,22 @@ def _of_examples(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[
         yield "is summed over the wrong axis: over what it should keep, in place of the batch", stacked.sum(1)
 
 
-def _only(c: np.ndarray, i: int) -> np.ndarray:
-    alone = np.zeros_like(c)
-    alone[i] = c[i]
+def _of_ends(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """What stands first or last along any axis of a cotangent, the steps of time as a rule: left out, or alone."""
+    right = _right(p, leaf, cotangents)
+    for k, c in enumerate(cotangents[:_OUTPUTS]):
+        for axis, (name, i) in itertools.product(range(c.ndim), (("first", 0), ("last", -1))):
+            if c.shape[axis] > 1:
+                entry = f"the {name} entry of {_cotangent(k, cotangents)} along axis {axis}"
+                share = _right(p, leaf, [_only(c, i, axis) if j == k else 0 * d for j, d in enumerate(cotangents)])
+                yield f"holds what comes from {entry} alone", share
+                if np.any((share != 0) & (share != right)):  # else it is an entry by itself, which has its place said
+                    yield f"lacks what comes from {entry}", right - share
+
+
+def _only(c: np.ndarray, i: int, axis: int = 0) -> np.ndarray:
+    alone, place = np.zeros_like(c), (slice(None),) * axis + (i,)
+    alone[place] = c[place]
     return alone
 
 

@@ -28,6 +28,8 @@ SENTENCES = {
     "is the right one without its factor 1 - x^2": (RIGHT, RIGHT * (1 - X * X)),
     "is the right one without its factor 1 - x": (RIGHT, RIGHT * (1 - X)),
     "is the right one times x^2: a factor too many": (RIGHT * X * X, RIGHT),
+    "is the right one without its factor x[-1]": (RIGHT, RIGHT * X[-1]),
+    "is the right one without its factor x[:, 0]": (RIGHT, RIGHT * X[:, :1]),
     "is the right one without its factor t": (RIGHT / 0.3, RIGHT),
     "is off by -0.01 times x: a term that does not belong there": (RIGHT - 0.01 * X, RIGHT),
 }

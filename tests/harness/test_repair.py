@@ -95,6 +95,15 @@ def of_lookup(table, places, dy):
     return jnp.zeros_like(table).at[places].set(dy), None
 
 
+def quick(x):
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def of_quick(x, dy):
+    s = jax.nn.sigmoid(1.7 * x)
+    return (dy * (s + 1.7 * x * s * (1 - s)),)
+
+
 def spread(x, variance):
     return x / jnp.sqrt(variance)
 
@@ -126,6 +135,7 @@ MATRICES = {
     "a solve that is not of the transpose": (solved, of_solve, (W, B), ("transpose",)),
     "a diagonal that is not halved": (factored, of_cholesky, (W,), ("diagonal halved", "`eye`", "scaled")),
     "entries that overwrite": (looked_up, of_lookup, (W, np.array([0, 2, 2, 1])), ("to add up what meets in one place",)),
+    "a number in two places": (quick, of_quick, (X,), ("use 1.702 in place of 1.7, there and wherever else it stands, makes the rule",)),
     "a variance for a deviation": (spread, lambda x, v, dy: (dy / v, -dy * x / v**1.5 / 2), (X, np.exp(X)), ("square root",)),
     "another value in a loop": (run, of_run, (W, X), ("`mixed`",)),
 }  # fmt: skip

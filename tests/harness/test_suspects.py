@@ -44,6 +44,12 @@ def three(bwd):
     return by_hand(lambda x: (jnp.sin(x), jnp.sum(x * x), jnp.cos(x)), lambda r, dy: (bwd(r[0], *dy),))
 
 
+def rowwise(dw):
+    """Two outputs of different lengths."""
+    bwd = lambda r, dy: (dy[0] @ r[1].T + jnp.pad(dy[1][None], ((4, 0), (0, 0))), dw(*r, dy[0]))
+    return by_hand(lambda x, w: (x @ w, x[-1]), bwd)
+
+
 def sparse(dv):
     """A product with a matrix given by the places of its entries."""
     bwd = lambda r, dy: (dv(dy, *r[1:]), None, None, jnp.zeros_like(r[3]).at[r[2]].add(r[0] * dy[r[1]]))
@@ -56,6 +62,8 @@ MISTAKES = {
     "lacks the contribution of the last example (index 4 of the cotangent)": (dense(dw=lambda x, w, dy: x[:-1].T @ dy[:-1]), (X, W, B)),
     "lacks the contribution of one example (index 2 of the cotangent)": (rows(lambda e, ids, dy: e.at[ids].add(dy.at[2].set(0))), (W, IDS)),
     "is summed over the wrong axis": (dense(db=lambda dy: dy.sum(1)), (X, W, B)),
+    "lacks what comes from the first entry of the cotangent along axis 1": (dense(dx=lambda x, w, dy: dy[:, 1:] @ w[:, 1:].T), (X, W, B)),
+    "lacks what comes from the last entry of the cotangent of output 0 along axis 0": (rowwise(lambda x, w, dy: x[:-1].T @ dy[:-1]), (X[:, :4], W[:4])),
     "is the right one for w with axes 0 and 1 exchanged": (dense(dx=lambda x, w, dy: dy @ w), (X, W, B)),
     "that of the last alone: they overwrite each other": (rows(lambda e, ids, dy: e.at[np.array([0, 2, 1])].set(dy[np.array([4, 2, 3])])), (W, IDS)),
     "is the right one for k flipped along axis 0": (convolution(lambda k, dy: convolve(dy, jnp.swapaxes(k, 1, 2))), (random.normal(size=(7, 2)), K)),
