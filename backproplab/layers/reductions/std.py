@@ -86,6 +86,7 @@ CASES = (
         expect=(np.zeros((2, 107)),),
     ),
     Case(std, (normal(4, 1), -1), name="one entry: 0", kink=True),
+    Case(std, (np.array([[_INF], [-_INF], [2.0]]), -1), name="one entry, infinite: 0", kink=True),
     Case(std, (normal(3, 6, mean=300.0), -1), name="mean far above the spread"),
     Case(std, (normal(3, 4, scale=1e-25), -1), name="squares beyond the range", dtypes=("float64", "float32")),
     Case(std, (normal(4, 6), -1, False, 1, booleans(4, 6)), name="where", residual_bytes=_kept, order=2),
