@@ -129,7 +129,7 @@ def differences_refute(p: Point, cotangents: list[np.ndarray], leaf: int, d: Dif
     values, bars = slopes([np.zeros(()), *given, *cotangents])
     slope, bar = float(values[-1]), float(bars[-1])
     ours, autodiffs = (float(np.vdot(g, v[leaf])) for g in (d.got, d.exact))
-    if bar >= SURE * abs(slope) or abs(ours - slope) <= max(_OFF * abs(slope), _TWO_DIGITS * bar):
+    if not _convict(slope, bar, ours):
         return None
     alone = bool(np.isfinite(autodiffs) and abs(autodiffs - slope) > bar + 1e-9 * abs(slope))
     if alone:
@@ -140,6 +140,11 @@ def differences_refute(p: Point, cotangents: list[np.ndarray], leaf: int, d: Dif
     return Refuted(f"along a random direction the slope is {ours:.6g}, finite differences have {slope:.6g}", alone)
 
 
+def _convict(slope: float, bar: float, ours: float) -> bool:
+    """Whether finite differences are sure of a slope, and the rule's is clearly another one."""
+    return bar < SURE * abs(slope) and abs(ours - slope) > max(_OFF * abs(slope), _TWO_DIGITS * bar)
+
+
 def contradiction(p: Point, seed: int) -> str | None:
     """In words, where finite differences that are sure of themselves are far from the rule; None if they are not."""
     if p.case.by_design or not _real(p):
@@ -148,7 +153,7 @@ def contradiction(p: Point, seed: int) -> str | None:
     gradient = _formula(p, cotangents)
     ((v, s),) = _slopes(p, cotangents, seed, directions=1)
     ours = _dot(gradient, v)
-    if s is None or s.bar >= SURE * abs(s.value) or abs(ours - s.value) <= 1e-3 * abs(s.value):
+    if s is None or not _convict(s.value, s.bar, ours):
         return None
     line = along(p, cotangents)
     before, here, behind = (line(v)(t).value for t in (-_NEAR, 0.0, _NEAR))
