@@ -141,8 +141,8 @@ def differences_refute(p: Point, cotangents: list[np.ndarray], leaf: int, d: Dif
 
 
 def _convict(slope: float, bar: float, ours: float) -> bool:
-    """Whether finite differences are sure of a slope, and the rule's is clearly another one."""
-    return bar < SURE * abs(slope) and abs(ours - slope) > max(_OFF * abs(slope), _TWO_DIGITS * bar)
+    """Whether finite differences are sure of a slope, and the rule's is clearly another one, or no number."""
+    return bar < SURE * abs(slope) and not abs(ours - slope) <= max(_OFF * abs(slope), _TWO_DIGITS * bar)
 
 
 def contradiction(p: Point, seed: int) -> str | None:
