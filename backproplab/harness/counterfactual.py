@@ -42,13 +42,15 @@ class _Found:
     """What would explain the gradient, and the sentence that is then true of it.
 
     turned: a switch and where it would stand. more: or else paths, each with how much more often it would count than it
-    should, beside the right gradient, or without that if they are `alone`.
+    should, beside the right gradient, or without that if they are `alone`. along: or else a path and an axis, at each
+    index of which it counts a number of times of its own.
     """
 
     words: str
     turned: tuple[int, float] | None = None
     more: tuple[tuple[int, float], ...] = ()
     alone: bool = False
+    along: tuple[int, int] | None = None
 
 
 def other_function(p: Point, leaf: int, seed: int, sizes: Mapping[float, str], seconds: float = _SECONDS) -> str | None:
@@ -96,9 +98,11 @@ def _candidates(here: "_Witness", leaf: int, sizes: Mapping[float, str], deadlin
                 yield _Found(_counted([switch], 1 + more, sizes), (i, 1 + more))
             if switch.repeated:  # what counts anew in every step is no multiple of what it contributes
                 yield from (_Found(_counted([switch], s, sizes), (i, s)) for s in _ROUND)
-            yield _Found(
-                f"is what comes through {switch.what} alone, all other paths left out", more=((i, 1.0),), alone=True
-            )
+            words = f"is what comes through {switch.what} alone, all other paths left out"
+            yield _Found(words, more=((i, 1.0),), alone=True)
+            for axis in range(got.ndim) if got.ndim > 1 else ():
+                words = f"counts the path through {switch.what} a number of times that differs along axis {axis} of the gradient, and alone"
+                yield _Found(words, along=(i, axis))
         yield from (_Found(words, (i, setting)) for setting, words in switch.settings)
     if got.size > 1 and shares:
         yield from _pairs(here, leaf, shares, sizes)
@@ -108,6 +112,13 @@ def _multiple(a: np.ndarray, b: np.ndarray) -> float:
     """How many times `b` is in `a`."""
     norm = float(np.real(np.vdot(b, b)))
     return float(np.real(np.vdot(b, a))) / norm if norm else 0.0
+
+
+def _scaled_along(axis: int, share: np.ndarray, mistake: np.ndarray) -> np.ndarray:
+    """The nearest to `mistake` that `share` comes with a factor at each index of an axis."""
+    rest = tuple(a for a in range(share.ndim) if a != axis)
+    norm = np.sum(np.abs(share) ** 2, rest, keepdims=True)
+    return share * np.sum(np.conj(share) * mistake, rest, keepdims=True) / np.where(norm == 0, 1, norm)
 
 
 def _pairs(here: "_Witness", leaf: int, shares: dict[int, np.ndarray], sizes: Mapping[float, str]) -> Iterator[_Found]:
@@ -238,6 +249,10 @@ class _Witness:
         """Whether it is true here."""
         if found.turned:
             expected = self.at(*found.turned, leaf)
+        elif found.along:
+            expected = self.right[leaf] + _scaled_along(
+                found.along[1], self.share(found.along[0], leaf), self.mistakes[leaf]
+            )
         else:
             beside = np.zeros_like(self.right[leaf]) if found.alone else self.right[leaf]
             expected = sum((more * self.share(i, leaf) for i, more in found.more), beside)

@@ -1,7 +1,7 @@
 """What a gradient would be if a known mistake had been made that the function's own derivative can show.
 
 An output's cotangent left out, one example's share, a sum over the wrong axis, a kernel that was not flipped, a matrix that
-was not transposed, two arguments mixed up: each is asked of the oracle at other cotangents or arguments, and goes with the
+was not transposed, two arguments mixed up, one that is not read: each is asked of the oracle at other cotangents or arguments, and goes with the
 sentence that holds if the wrong gradient equals it.
 """
 
@@ -13,6 +13,8 @@ import numpy as np
 
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.point import Point
+from backproplab.harness.primitives import is_key
+from backproplab.harness.view import view
 
 Suspect = tuple[str, np.ndarray]
 _EXAMPLES = 16  # of more, only the first and the last are looked at
@@ -30,6 +32,7 @@ def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Susp
         yield from _of_other_cotangents(p, leaf, cotangents)
         yield from _of_other_arguments(p, leaf, cotangents)
         yield from _of_exchanged_arguments(p, leaf, cotangents)
+        yield from _of_unread_arguments(p, leaf, cotangents)
 
 
 def _right(p: Point, leaf: int, cotangents: list[np.ndarray]) -> np.ndarray:
@@ -142,6 +145,29 @@ def _of_exchanged_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -
         swapped[i], swapped[j] = given[j], given[i]
         other = p.moved(swapped[:count], swapped[count:])
         yield f"is the right one with {labels[i]} and {labels[j]} exchanged", _right(other, leaf, cotangents)
+
+
+def _of_unread_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """Positions that are counted anew, a mask that is left out, what an earlier call was given: whatever is given here."""
+    count, before = len(p.view.diff), view(p.case, p.args)
+    given, labels = [*p.view.diff, *p.view.rest], (*p.view.labels, *p.view.rest_labels)
+    for k, (x, first) in enumerate(zip(given, [*before.diff, *before.rest])):
+        others = () if is_key(x) else (("as in the example", first), *(_plain(x) if k >= count else ()))
+        for words, other in others:
+            if _type(x) == _type(other) and not np.array_equal(x, other):
+                changed = [*given[:k], other, *given[k + 1 :]]
+                moved = p.moved(changed[:count], changed[count:])
+                yield f"is the right one for {labels[k]} {words}, whatever is given", _right(moved, leaf, cotangents)
+
+
+def _plain(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """What a rule may take an argument for that it does not read."""
+    for value in (0, 1):
+        plain = np.full_like(x, value)
+        yield f"{plain.flat[0] if plain.size else value} everywhere", plain
+    for axis in range(x.ndim) if x.dtype.kind in "iu" else ():
+        counted = np.arange(x.shape[axis]).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+        yield f"counted from 0 along axis {axis}", np.broadcast_to(counted, x.shape).astype(x.dtype)
 
 
 def _type(x: Any) -> tuple:

@@ -25,6 +25,7 @@ from backproplab.harness.rounding import body_of
 _OFF = 0.0
 _OTHER = 2.0  # the second of two things that a switch may do
 _STRICTER = {"lt": "le", "le": "lt", "gt": "ge", "ge": "gt"}
+_OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
 _SIGN = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _SLOPES = ("exp", "log", "tanh", "logistic", "sin", "cos", "sqrt", "rsqrt", "square", "integer_pow", "abs", "max", "min", "clamp",
            "log1p", "expm1", "erf", "cbrt")  # fmt: skip
@@ -169,7 +170,8 @@ def _of_values(eqn: Any, touched: list[bool], at: str, names: dict[Any, str]) ->
     switch = lambda setting, sentence, kind, k=0: Switch((id(eqn), kind, k), here, ((setting, sentence),))
     is_that = "is that of a function "
     if name in _STRICTER:
-        yield switch(_OFF, f"{is_that}in which `{_SIGN[name]}`{at} is `{_SIGN[_STRICTER[name]]}`", "strict")
+        for setting, other in ((_OFF, _STRICTER[name]), (_OTHER, _OPPOSITE[name])):
+            yield switch(setting, f"{is_that}in which `{_SIGN[name]}`{at} is `{_SIGN[other]}`", f"as {other}")
     if not any(touched):
         return
     if name == "select_n":
@@ -328,8 +330,9 @@ def _in_steps(x: Any, number: Any, scan: Any, s: Any) -> Any:
 def _turned(eqn: Any, given: list, y: Any, find: Callable) -> Any:
     """A result, on its way out of an operation that may have done something else."""
     name = eqn.primitive.name
-    if (s := find("strict")) is not None:
-        return jnp.where(s == _OFF, getattr(jax.lax, _STRICTER[name])(*given), y)
+    if name in _STRICTER and (s := find(f"as {_STRICTER[name]}")) is not None:
+        y = jnp.where(s == _OFF, getattr(jax.lax, _STRICTER[name])(*given), y)
+        return jnp.where(find(f"as {_OPPOSITE[name]}") == _OTHER, ~y, y)
     if name in CUMULATIVE and (s := find("reversed")) is not None:
         other = eqn.primitive.bind(*given, **eqn.params | {"reverse": not eqn.params["reverse"]})
         y = jnp.where(s == _OFF, other, y)

@@ -33,7 +33,7 @@ def changed(
     """Something of everything; each option is a place for a mistake."""
     sigma = constant(jnp.sqrt(jnp.sum(w * w)))
     h = slope(x @ w / sigma)
-    shown = where(mask, h, 0.0)
+    shown = where(mask & (h > -0.9), h, 0.0)
     inside = clip(x, -1.0, 1.0)
     order = jnp.arange(len(x))
     before = jnp.where(low(order[:, None], order), 1.0, 0.0)
@@ -62,7 +62,8 @@ MISTAKES = {
     "takes the slope of `tanh` (test_counterfactual.py:": {"slope": lambda x: jax.lax.stop_gradient(jnp.tanh(x) - x) + x},
     "takes the slope of `clip` (test_counterfactual.py:": {"clip": lambda x, low, high: jax.lax.stop_gradient(jnp.clip(x, low, high) - x) + x},
     "finds its condition true everywhere: a mask is left out": {"where": lambda mask, h, _: h},
-    "`<` (test_counterfactual.py:": {"low": jnp.less_equal},
+    "is `<=`": {"low": jnp.less_equal},
+    "is `>=`": {"low": jnp.greater_equal},
     "whose `cumsum` (test_counterfactual.py:": {"total": lambda x, axis: jnp.cumsum(x[::-1], axis)[::-1]},
 }  # fmt: skip
 
@@ -201,6 +202,23 @@ def test_several_paths_at_once():
 
     words = told(product, lambda x, b: jnp.sin(x) * stop(jnp.exp(jnp.sin(x))), X, X)
     assert "is what comes through `h` into `mul`" in words and "alone, all other paths left out" in words
+
+
+def test_a_count_of_each_row():
+    """A mean over all entries where it should be over those that count."""
+
+    def centred(x, mask):
+        mu = jnp.where(mask, x, 0).sum(1, keepdims=True) / mask.sum(1, keepdims=True)
+        return x - mu * jnp.cos(x)
+
+    def other(x, mask):
+        plain = jax.lax.stop_gradient(jnp.where(mask, x, 0).sum(1, keepdims=True) / mask.sum(1, keepdims=True))
+        mu = jnp.where(mask, x, 0).sum(1, keepdims=True) / 4
+        return x - (plain + mu - jax.lax.stop_gradient(mu)) * jnp.cos(x)
+
+    fn = by_hand(centred, lambda r, dy: (jax.vjp(lambda x: other(x, r[1]), r[0])[1](dy)[0], None))
+    words = other_function(at(fn, X, MASK), 0, 0, {})
+    assert "counts the path through `mu` (test_counterfactual.py:" in words and "differs along axis 0" in words
 
 
 def test_a_bound_that_was_forgotten():

@@ -36,6 +36,13 @@ def convolution(dx):
     return by_hand(convolve, bwd)
 
 
+def turned(dx):
+    """Rows turned by angles that their positions and a mask say."""
+    angles = lambda x, at, mask: (jnp.cos(at) * mask)[:, None].astype(x.dtype)
+    bwd = lambda r, dy: (dx(dy, angles, *r), None, None)
+    return by_hand(lambda x, at, mask: x * angles(x, at, mask), bwd)
+
+
 def two(bwd):
     return by_hand(lambda x: (jnp.sin(x), jnp.sum(x * x)), lambda r, dy: (bwd(r[0], *dy),))
 
@@ -70,6 +77,8 @@ MISTAKES = {
     "adds up the cotangent over axis 0 before it is used": (dense(dx=lambda x, w, dy: jnp.broadcast_to(dy.sum(0), dy.shape) @ w.T), (X, W, B)),
     "averages the cotangent over axis 1 before it is used": (dense(dx=lambda x, w, dy: jnp.broadcast_to(dy.mean(1, keepdims=True), dy.shape) @ w.T), (X, W, B)),
     "takes the cotangent to be 1 everywhere": (dense(dx=lambda x, w, dy: jnp.ones_like(dy) @ w.T), (X, W, B)),
+    "is the right one for at counted from 0 along axis 0, whatever is given": (turned(lambda dy, angles, x, at, mask: dy * angles(x, jnp.arange(5), mask)), (X, IDS, X[0] > 0)),
+    "is the right one for mask True everywhere, whatever is given": (turned(lambda dy, angles, x, at, mask: dy * angles(x, at, 1)), (X, IDS, X[0] > 0)),
     "is the right one with rows and columns exchanged": (sparse(lambda dy, rows, columns, b: dy[columns] * b[rows]), (B, IDS, np.array([4, 1, 3, 0, 2], np.int32), X[0])),
     "leaves out the cotangents of output 0 and 2 (of 0 to 2)": (three(lambda x, dy, ds, dt: 2 * x * ds), (B,)),
     "leaves out the cotangent of output 1 (of 0 to 1)": (two(lambda x, dy, ds: jnp.cos(x) * dy), (B,)),
@@ -97,6 +106,7 @@ def test_right_rules_of_the_same_functions_pass():
     assert verify(
         convolution(lambda k, dy: convolve(dy, jnp.swapaxes(k[::-1], 1, 2))), random.normal(size=(7, 2)), K
     ).passed
+    assert verify(turned(lambda dy, angles, x, at, mask: dy * angles(x, at, mask)), X, IDS, X[0] > 0).passed
     assert verify(two(lambda x, dy, ds: jnp.cos(x) * dy + 2 * x * ds), B).passed
 
 
