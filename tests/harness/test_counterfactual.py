@@ -33,7 +33,7 @@ def changed(
     """Something of everything; each option is a place for a mistake."""
     sigma = constant(jnp.sqrt(jnp.sum(w * w)))
     h = slope(x @ w / sigma)
-    shown = where(mask & (h > -0.9), h, 0.0)
+    shown = where(mask & (x > 0), h, 0.0)
     inside = clip(x, -1.0, 1.0)
     order = jnp.arange(len(x))
     before = jnp.where(low(order[:, None], order), 1.0, 0.0)
