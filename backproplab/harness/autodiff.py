@@ -83,7 +83,8 @@ def _compared(p: Point, rounds: list, seed: int, again: bool = False) -> list[Ch
     name = oracle if p.wide else f"{oracle} {p.dtype}"
     results = [(cotangents, room(p.formulas(cotangents))) for cotangents in rounds]
     exactly = functools.cache(lambda: _precise(p, rounds, room))
-    limit = FORMULA_RESOLVES + (_APPROXIMATED if again else 0)
+    # numbers written in the rule are rounded to the dtype, and not always when autodiff's are
+    limit = max(FORMULA_RESOLVES + (_APPROXIMATED if again else 0), AS_GOOD * float(ml_dtypes.finfo(p.dtype).eps) / 2)
     names = ["value"] * len(p.outputs) + [name] * len(p.view.labels)
     return [
         judged_leaf(name, label, p, leaf, results, limit, seed, exactly)

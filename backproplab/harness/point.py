@@ -25,6 +25,9 @@ _KEPT_FORMULAS = 3  # of one function, shapes and dtype: a round of cotangents e
 # Of the largest entry. A reference is a second text of the function, in which an epsilon of 1e-12 may stand elsewhere, or not
 # at all: no bound on rounding covers that, and nobody means it when they say that a gradient is wrong.
 _WRITTEN_TWICE = 2.0**-33
+# Of the largest entry, and of an entry itself: a function made of pieces, a series here and a closed form there, has the
+# derivative of its pieces up to what each leaves out, and a rule made of other pieces up to that. A tail is not let off.
+_PIECES, _OF_ENTRY = 2.0**-43, 2.0**-20
 _NUDGES, _NUDGE_SAFETY = 3, 8.0
 _programs: dict[Any, Any] = {}
 _proved: set[Any] = set()
@@ -97,7 +100,7 @@ class Point:
         inputs = self.inputs(cotangents)
         values, errors = self.pair.analyse_rule(inputs, lifted())
         exact, exact_errors = self.pair.analyse_oracle(inputs, lifted())
-        bounds = [1.001 * (np.asarray(e) + f) for e, f in zip(errors, exact_errors)]
+        bounds = [1.001 * (np.asarray(e) + f) + _pieces(a) for e, f, a in zip(errors, exact_errors, exact)]
         if self.case.reference is not None:
             bounds = [b + _WRITTEN_TWICE * largest([a]) for b, a in zip(bounds, exact)]
         return self._differences(values, exact, bounds, cotangents)
@@ -113,7 +116,7 @@ class Point:
         inputs = self.inputs(cotangents)
         run = lambda jaxpr, nudge=None: [np.asarray(x, np.float64) for x in precise(jaxpr, inputs, nudge)]
         values, exact = (run(jaxpr) for jaxpr in self.pair.jaxprs)
-        bounds = [2.0**-51 * np.abs(a) + 1e-60 * largest([*cotangents, a]) for a in exact]
+        bounds = [2.0**-51 * np.abs(a) + 1e-60 * largest([*cotangents, a]) + _pieces(a) for a in exact]
         generator = np.random.default_rng(0)
         for at_point, jaxpr in zip((values, exact), self.pair.jaxprs):
             for _ in range(_NUDGES):
@@ -187,6 +190,11 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float, wider: 
     return Point(
         case, dtype, wide, args, seen, device, outputs, stripped, rules, program, programs, kept, matmul, again
     )
+
+
+def _pieces(exact: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(np.minimum(_PIECES * largest([exact]), _OF_ENTRY * np.abs(exact)))
 
 
 def _declares(case: Case) -> bool:

@@ -122,3 +122,24 @@ def test_what_a_rule_remembers_outside_jit(used):
         kept[2,] = p.view.diff[0]
     (check,) = eager(p, 0)
     assert check.status == "fail" and "outside jit" in check.cause
+
+
+def test_what_the_last_forward_pass_left():
+    """A mask by shape, outside jit only: the backward pass takes that of another forward pass which came in between."""
+    left = {}
+
+    def rule(reads):
+        def fwd(x):
+            if not isinstance(x, jax.core.Tracer):
+                left[x.shape] = x > 0
+            return jnp.where(x > 0, x, 0), x
+
+        def bwd(x, dy):
+            return (jnp.where(left[x.shape] if reads and not isinstance(x, jax.core.Tracer) else x > 0, dy, 0),)
+
+        return by_hand(lambda x: jnp.where(x > 0, x, 0), lambda r, dy: bwd(r, dy), fwd)
+
+    (stale,) = eager(at(rule(True), X), 0)
+    assert stale.status == "fail" and "with another forward pass before the backward pass" in stale.cause
+    (own,) = eager(at(rule(False), X), 0)
+    assert own.status == "pass"
