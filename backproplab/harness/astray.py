@@ -20,14 +20,14 @@ def astray(example: Point, p: Point) -> bool:
 def _leaves(p: Point) -> bool:
     """Those in the bodies of loops are not looked at."""
     program = flat(p.pair.jaxprs[-1])
-    asked = [(v, allowed) for eqn in program.jaxpr.eqns for v, allowed in _indices(eqn) if not isinstance(v, Literal)]
+    asked = [(v, allowed) for eqn in program.jaxpr.eqns for v, allowed in indices(eqn) if not isinstance(v, Literal)]
     shown = program.replace(jaxpr=program.jaxpr.replace(outvars=[v for v, _ in asked]))
     given = evaluated(shown, p.inputs(p.cotangents("zeros", 0)))
     return any(np.any((np.asarray(i) < 0) | (np.asarray(i) > allowed)) for i, (_, allowed) in zip(given, asked))
 
 
-def _indices(eqn: Any) -> Iterator[tuple[Any, Any]]:
-    """Variables of an equation that hold indices, each with the largest that it may be."""
+def indices(eqn: Any) -> Iterator[tuple[Any, Any]]:
+    """What of an equation's operands are indices, each with the largest that it may be."""
     name, p, shape = eqn.primitive.name, eqn.params, eqn.invars[0].aval.shape if eqn.invars else ()
     if name == "gather":
         room = np.subtract(shape, p["slice_sizes"])

@@ -25,7 +25,7 @@ from backproplab.harness.precise import NotPrecise
 from backproplab.harness.primitives import is_key
 from backproplab.harness.programs import analysis, short
 from backproplab.harness.strip import batches_by_itself, holds, strip
-from backproplab.harness.suspects import suspects
+from backproplab.harness.suspects import suspects, unread
 from backproplab.harness.verdict import Check
 
 FORMULA = ("value", "autodiff", "differences")  # how the names of the formula's checks begin
@@ -315,6 +315,7 @@ def _context(p: Point, leaf: int, cotangents: list, seed: int) -> dict:
         "sizes": sizes,
         "others": {name: g for name, g in gradients.items() if name != p.view.labels[leaf - count]},
         "suspects": suspects(p, leaf - count, cotangents),
+        "unread": unread(p, leaf - count, cotangents),
         "arrays": {name: np.asarray(x) for name, x in arrays if np.asarray(x).dtype.kind in "fb"},
         "otherwise": lambda: other_function(p, leaf - count, seed, sizes),
     }

@@ -100,12 +100,14 @@ def _candidates(here: "_Witness", leaf: int, sizes: Mapping[float, str], deadlin
                 yield from (_Found(_counted([switch], s, sizes), (i, s)) for s in _ROUND)
             words = f"is what comes through {switch.what} alone, all other paths left out"
             yield _Found(words, more=((i, 1.0),), alone=True)
-            for axis in range(got.ndim) if got.ndim > 1 else ():
-                words = f"counts the path through {switch.what} a number of times that differs along axis {axis} of the gradient, and alone"
-                yield _Found(words, along=(i, axis))
         yield from (_Found(words, (i, setting)) for setting, words in switch.settings)
     if got.size > 1 and shares:
         yield from _pairs(here, leaf, shares, sizes)
+    for i, share in shares.items() if got.ndim > 1 else ():
+        if not here.same(share, here.right[leaf], leaf):  # of the whole gradient, that is another sentence
+            for axis in range(got.ndim):
+                times = f"a number of times that differs along axis {axis} of the gradient, and alone"
+                yield _Found(f"counts the path through {switches[i].what} {times}", along=(i, axis))
 
 
 def _multiple(a: np.ndarray, b: np.ndarray) -> float:

@@ -27,20 +27,22 @@ def diagnose(
     suspects: Iterable[tuple[str, np.ndarray]],
     arrays: Mapping[str, np.ndarray],
     otherwise: Callable[[], str | None] = lambda: None,
+    unread: Iterable[tuple[str, np.ndarray]] = (),
 ) -> str:
     """One sentence on why `got` differs from `right` at the entries where `wrong`.
 
     label: the argument's name. sizes: numbers in play (sizes of axes, counts of a mask) and what they are.
     others: the right gradients of the other arguments. suspects: sentences, each with the gradient of which it is true.
     arrays: by name, what a factor or a term may have been. otherwise: a sentence that was found to be true by other means.
+    unread: more suspects, of arguments that are not read; a mask that is a factor is better called that.
     """
     with np.errstate(all="ignore"):  # an array in play may hold infinities
-        sentence = next(_hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise), None)
+        sentence = next(_hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, unread), None)
         sentence = sentence or f"is wrong in {int(wrong.sum())} of {wrong.size} entries{_spread(got, right, wrong)}"
     return f"the gradient of {label} {sentence}; {_worst(got, right, wrong)}"
 
 
-def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise):
+def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, unread):
     finite = np.isfinite(got)
     if not finite.all():
         kind = "nan" if np.isnan(got).any() else "infinite"
@@ -75,6 +77,7 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise):
     yield from _rearranged(got, right, others)
     yield from _of_suspects(got, right, suspects)
     yield from factors(got, right, arrays)
+    yield from _of_suspects(got, right, unread)
     if sentence := otherwise():
         yield sentence
         return

@@ -65,9 +65,9 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
             return
         words, neither = None, doubt is None and not _finite(at, seed)
         alone = doubt is None and not neither and not n.far  # autodiff has no number, the rule has
-        if n.zeros and neither and (slopes := bend(at, seed)):
+        if n.exact and neither and (slopes := bend(at, seed)):
             words = f"the gradient is not finite, by autodiff neither, at a kink where {slopes}"
-        elif (n.zeros or alone) and differences_apply and (found := contradiction(at, seed)):
+        elif (n.exact or alone) and differences_apply and (found := contradiction(at, seed)):
             smooth = f"where autodiff has no number{' either' if neither else ''}, but the function is smooth"
             words = f"{found}, {smooth if doubt is None else SEAM}"
         if words and not unsettled(p, at):

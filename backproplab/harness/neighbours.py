@@ -13,6 +13,7 @@ import numpy as np
 
 from backproplab.harness.compare import in_double, largest
 from backproplab.harness.point import Point
+from backproplab.harness.room import room
 from backproplab.harness.shapes import from_zero, is_offsets
 from backproplab.harness.thresholds import thresholds
 from backproplab.harness.view import view
@@ -21,20 +22,23 @@ _FAR = "times 1000"
 _SPREAD = "over many sizes"
 _JITTER = 0.1
 _UNITS = (1e-3, 10.0)
+_EXACT = ("zero", "unit matrices")
+_MEETINGS = 6
+_COUNTS, _A_BYTE = 4, 256  # times a count; what a byte does not hold
 _ALONE = 4  # arguments that are also moved one by one; times 1000 all are
 
 
 class Neighbour(NamedTuple):
     """What `View` holds of the arguments at the other point, and how it was made.
 
-    zeros: whether exact zeros were put in. far: whether an entry is a thousand times as large, or infinite; together:
+    exact: whether exact zeros were put in, or what makes some: numbers that meet, a unit matrix. far: whether an entry is a thousand times as large, or infinite; together:
     whether several arguments are so at once.
     """
 
     words: str
     diff: list
     rest: list
-    zeros: bool = False
+    exact: bool = False
     far: bool = False
     together: bool = False
 
@@ -49,7 +53,9 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
         moved = [_within(x, move(i, x), domain) for i, (x, domain) in enumerate(zip(diff, domains))]
         if any(m is not x for m, x in zip(moved, diff)):
             far = _FAR in words
-            yield Neighbour(f"with {_listed(names)} {words}", moved, rest, "zero" in words, far, far and len(diff) > 1)
+            exact = any(word in words for word in _EXACT)
+            yield Neighbour(f"with {_listed(names)} {words}", moved, rest, exact, far, far and len(diff) > 1)
+    yield from _meeting(p, domains)
     for factor in _UNITS:
         signals = [
             factor * r if _is_signal(r, p.case.domain.get(i)) else r for r, i in zip(rest, p.view.rest_positions)
@@ -73,6 +79,9 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
         changed = [r if _parts(r, p) else change(r) for r in rest]
         if any(c is not r for c, r in zip(changed, rest)):
             yield Neighbour(f"with {words}", diff, changed)
+    for k, r in enumerate(rest):
+        for words, larger in _larger(p, k, seed) if _kind(r) in "iu" and not _parts(r, p) else ():
+            yield Neighbour(f"with {p.view.rest_labels[k]} {words}", diff, [*rest[:k], larger, *rest[k + 1 :]])
     again = view(p.case, p.case.arguments(seed + 1, p.dtype))
     if again.signature == p.view.signature:
         yield Neighbour("with other random numbers", again.diff, again.rest)
@@ -118,6 +127,7 @@ def _moves(seed: int) -> Iterator[tuple[str, Move]]:
     yield "all zero", lambda i, x: np.zeros_like(x)
     yield "rounded to whole numbers", lambda i, x: np.round(2 * x)
     yield "constant along their last axis", lambda i, x: np.broadcast_to(x[..., :1], x.shape) if x.ndim else x
+    yield "unit matrices", lambda i, x: np.broadcast_to(np.eye(x.shape[-1]), x.shape) if _is_square(x) else x
     yield "all equal", lambda i, x: np.full_like(x, x.flat[0]) if x.size else x
 
 
@@ -126,6 +136,44 @@ def _equal_arguments(diff: Sequence[np.ndarray]) -> Iterator[tuple[str, Move]]:
     first = {(x.shape, x.dtype): x for x in reversed(diff)}
     if len(first) < len(diff):
         yield "equal to the first", lambda i, x: first[x.shape, x.dtype]
+
+
+def _is_square(x: np.ndarray) -> bool:
+    return x.ndim > 1 and x.shape[-1] == x.shape[-2] > 1
+
+
+def _meeting(p: Point, domains: Sequence[Any]) -> Iterator[Neighbour]:
+    """Ends of an argument taken from another: a point that is one of the centres, a place that is a node, a score at its margin."""
+    diff, given = p.view.diff, [*p.view.diff, *p.view.rest]
+    labels = (*p.view.labels, *p.view.rest_labels)
+    alike = lambda x, y: _kind(y) == x.dtype.kind and x.ndim and (np.ndim(y) == 0 or np.shape(y)[1:] == x.shape[1:])
+    pairs = ((i, j) for i, x in enumerate(diff) for j, y in enumerate(given) if i != j and x.size and alike(x, y))
+    for i, j in itertools.islice(pairs, _MEETINGS):
+        met = np.array(diff[i])
+        for end in (0, -1):
+            met[end] = given[j][end] if np.ndim(given[j]) else given[j]
+        moved = _within(diff[i], met, domains[i])
+        if moved is not diff[i]:
+            yield Neighbour(
+                f"with {labels[i]} meeting {labels[j]}", [*diff[:i], moved, *diff[i + 1 :]], p.view.rest, True
+            )
+
+
+def _larger(p: Point, k: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Whole numbers above those given, as far as the program has room for them."""
+    r, domain = np.asarray(p.view.rest[k]), p.case.domain.get(p.view.rest_positions[k])
+    most = room(p.stripped, len(p.view.diff) + k)
+    if most is None or most <= np.max(r):
+        return
+    counts = np.isinf(most)
+    end = int(_COUNTS * max(np.max(r), 0) + _COUNTS if counts else most)
+    drawn = np.random.default_rng([seed, r.size]).integers(max(np.min(r), 0), end + 1, r.shape)
+    drawn.reshape(-1)[-1] = end
+    drawn = np.sort(drawn) if r.ndim == 1 and np.all(r[:-1] <= r[1:]) else drawn
+    for words, larger in ((f"up to {end}", drawn), (f"{_A_BYTE} larger", r + _A_BYTE if counts else r)):
+        moved = _within(r, larger, domain)
+        if moved is not r and np.array_equal(moved, larger):
+            yield words, moved
 
 
 def _spread(i: int, x: np.ndarray, seed: int) -> np.ndarray:

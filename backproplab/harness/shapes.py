@@ -23,9 +23,9 @@ _BLOCK_AND_ONE = 17  # one more than a multiple of 8 and 16: kernels that work i
 def resized(case: Case, args: tuple, seed: int) -> Iterator[tuple[str, tuple]]:
     """`(words, args)` for each other set of shapes; arguments of which the case says that they must not be moved keep theirs."""
     static, domains = static_argnums(case.fn), case.domain
-    fixed = {
-        n for i, arg in enumerate(args) if domains.get(i) == "fixed" for x in jax.tree.leaves(arg) for n in np.shape(x)
-    }
+    kept = [x for i, arg in enumerate(args) if domains.get(i) == "fixed" for x in jax.tree.leaves(arg)]
+    fixed = {n for x in kept for n in np.shape(x)}
+    most = [np.max(x) for x in kept if _is_whole(x)]
     sizes = [n for n in axis_sizes(args, static) if n not in fixed]
     other = next(n for n in _ODD if n not in sizes)
     plans: dict[str, dict[int, int]] = {}
@@ -37,7 +37,10 @@ def resized(case: Case, args: tuple, seed: int) -> Iterator[tuple[str, tuple]]:
     if alone:
         plans[f"with every size of 1 made {other}"] = {1: other}
     for words, change in plans.items():
-        yield words, with_sizes(args, static, change, seed, domains)
+        # whole numbers that are to stay may be places on an axis, or its length
+        change = {n: new for n, new in change.items() if not any(new <= m < n or m == n for m in most)}
+        if change:
+            yield words, with_sizes(args, static, change, seed, domains)
     movable = (i for i, arg in enumerate(args) if i not in static and is_inexact(arg) and domains.get(i) != "fixed")
     first = next(movable, None)
     if first is not None and plans:
@@ -73,13 +76,14 @@ def _resize(x: Any, change: dict[int, int], domain: Any, seed: int) -> np.ndarra
         return np.asarray(min([int(x), *[new for size, new in change.items() if size >= x]]), x.dtype)
     shape = tuple(change[size] if size in change else int(size) for size in x.shape)
     ends = is_offsets(x, change)
-    if not x.size or (shape == x.shape and not ends):
+    whole = x.dtype.kind in "iu"
+    if not x.size or (shape == x.shape and not ends and not whole):
         return x
     generator = np.random.default_rng([seed, *shape])
     flat = x.reshape(-1)
-    one = generator.choice(flat, shape)
-    if x.dtype.kind in "iu":
-        if np.all(flat == flat[0]):
+    one = generator.choice(flat, shape) if shape != x.shape else x
+    if whole:
+        if np.all(flat == flat[0]) and shape != x.shape:
             one = from_zero(one, shape, change, seed)
         for size, new in change.items():  # between the values given, but inside an axis that they can index or measure
             one = _inside(one, flat, size, new)
@@ -131,9 +135,14 @@ def _inside(chosen: np.ndarray, given: np.ndarray, size: int, new: int) -> np.nd
     return least + (chosen - least) % (new + 1 - least) if given.max() == size else chosen
 
 
+def _is_whole(x: Any) -> bool:
+    """Whether these are whole numbers, one at least."""
+    return hasattr(x, "dtype") and jax.dtypes.issubdtype(x.dtype, np.integer) and bool(np.size(x))
+
+
 def _is_length(x: Any) -> bool:
     """Whether this is one whole number, which may measure an axis. A place on it may come to lie beyond its end: see `astray`."""
-    return hasattr(x, "dtype") and jax.dtypes.issubdtype(x.dtype, np.integer) and not np.ndim(x)
+    return _is_whole(x) and not np.ndim(x)
 
 
 def _is_array(x: Any) -> bool:

@@ -32,7 +32,6 @@ def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Susp
         yield from _of_other_cotangents(p, leaf, cotangents)
         yield from _of_other_arguments(p, leaf, cotangents)
         yield from _of_exchanged_arguments(p, leaf, cotangents)
-        yield from _of_unread_arguments(p, leaf, cotangents)
 
 
 def _right(p: Point, leaf: int, cotangents: list[np.ndarray]) -> np.ndarray:
@@ -147,8 +146,10 @@ def _of_exchanged_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -
         yield f"is the right one with {labels[i]} and {labels[j]} exchanged", _right(other, leaf, cotangents)
 
 
-def _of_unread_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+def unread(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
     """Positions that are counted anew, a mask that is left out, what an earlier call was given: whatever is given here."""
+    if sum(map(np.size, p.view.diff)) > _LARGE:
+        return
     count, before = len(p.view.diff), view(p.case, p.args)
     given, labels = [*p.view.diff, *p.view.rest], (*p.view.labels, *p.view.rest_labels)
     for k, (x, first) in enumerate(zip(given, [*before.diff, *before.rest])):

@@ -140,6 +140,29 @@ def test_nan_at_a_smooth_zero():
     assert verdict.status == "fail" and "all zero" in verdict.cause and "the function is smooth" in verdict.cause
 
 
+def test_nan_at_equal_eigenvalues():
+    """A function of a symmetric matrix is smooth where two eigenvalues meet, though their vectors are not."""
+
+    def root(a):
+        values, vectors = jnp.linalg.eigh(a @ a.T + jnp.eye(3))
+        return vectors * jnp.sqrt(values) @ vectors.T
+
+    def bwd(residuals, dy, careful):
+        (a,) = residuals
+        values, vectors = jnp.linalg.eigh(a @ a.T + jnp.eye(3))
+        roots = jnp.sqrt(values)
+        slopes = 1 / (roots[:, None] + roots)
+        if not careful:
+            slopes = (roots[:, None] - roots) / (values[:, None] - values)
+            slopes = jnp.where(jnp.eye(3) > 0, 1 / (2 * roots), slopes)
+        ds = vectors @ (slopes * (vectors.T @ (dy + dy.T) @ vectors)) @ vectors.T
+        return (ds @ a,)
+
+    good, bad = (verify(by_hand(root, lambda r, dy, c=c: bwd(r, dy, c)), normal(3, 3)) for c in (True, False))
+    assert good.passed, good
+    assert bad.status == "fail" and "the function is smooth" in bad.cause, bad
+
+
 def test_where_autodiff_alone_has_no_number():
     """Inside a box the distance has slope, though autodiff takes the root of 0 there: finite differences see a rule without."""
 

@@ -130,3 +130,37 @@ def test_offsets_stay():
     for ends, moves in ((9, False), (8, True)):
         _, found = around(lambda x, offsets: x * offsets[1], normal(9), np.array([0, 4, ends]))
         assert any(n.words.endswith("in reverse") for n in found) == moves
+
+
+def test_arguments_that_meet():
+    """A point that is a centre, a score at its margin; where the domain allows it, and the others stay."""
+    distances = lambda x, c, margin: jnp.abs(x[:, None] - c).sum() + margin
+    _, found = around(distances, normal(5, 2), normal(3, 2), np.array(0.5), argnums=(0, 1))
+    (met,) = (n.diff for n in found if n.words == "with x meeting c")
+    assert np.array_equal(met[0][[0, -1]], met[1][[0, -1]]) and len(np.unique(met[0])) == 10
+    assert any(n.words == "with c meeting x" for n in found)
+    _, found = around(lambda x, margin: jnp.maximum(x, margin), normal(5), np.array(0.5))
+    (met,) = (n.diff for n in found if n.words == "with x meeting margin")
+    assert met[0][0] == met[0][-1] == met[1] != met[0][1]
+    _, found = around(lambda x, m: x - m, uniform(0, 1, 5), np.array(2.0), domain={0: (0.0, 1.0)})
+    assert not any("meeting" in n.words and "x meeting" in n.words for n in found)
+
+
+def test_equal_eigenvalues():
+    """Of a square matrix; other arrays have none."""
+    _, found = around(lambda a, b: a @ b, normal(2, 3, 3), normal(3, 4))
+    (unit,) = (n.diff for n in found if n.words.endswith("unit matrices"))
+    assert np.array_equal(unit[0], np.broadcast_to(np.eye(3), (2, 3, 3)))
+
+
+def test_larger_whole_numbers():
+    """As far as there is room for them: a place in a table, a count, a count that has only so many terms."""
+    of = lambda found, place: [np.max(n.rest[place]) for n in found if "up to" in n.words or "larger" in n.words]
+    _, found = around(lambda x, ids: x[ids], normal(9), np.array([0, 1, 1]))
+    assert of(found, 0) == [8]
+    _, found = around(lambda x, k: x * k, normal(3), np.array([0, 1, 2]))
+    assert of(found, 0) == [12, 258] and all(np.all(np.diff(n.rest[0]) >= 0) for n in found if "up to" in n.words)
+    _, found = around(lambda x, k: x * k, normal(3), np.array([0, 1, 2]), domain={1: (-1.0, 20.0)})
+    assert of(found, 0) == [12]
+    _, found = around(lambda x, k: x * k, normal(3), np.array([0, 1, 2]), domain={1: "fixed"})
+    assert of(found, 0) == []

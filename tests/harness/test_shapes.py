@@ -114,3 +114,15 @@ def test_a_batch_axis_beside_no_axis_of_size_one():
 def test_sizes_are_those_above_one():
     """An axis of size 1 broadcasts: it stays."""
     assert axis_sizes((np.ones((1, 4)), {"w": np.ones(3)}, 2.0), ()) == [3, 4]
+
+
+def test_labels_of_a_smaller_axis():
+    """Also where their number stays; where they must stay themselves, so does the axis that holds them."""
+    scores, labels = np.ones((4, 30)), np.array([28, 3, 0, 7], np.int32)
+    (_, few) = with_sizes((scores, labels), (), {30: 5}, 0)
+    assert few.tolist() == [3, 3, 0, 2]
+    case = Case(max, (scores, labels), domain={1: "fixed"})
+    found = {words: x.shape for words, (x, y) in resized(case, case.args, 0) if np.array_equal(y, labels)}
+    assert found and all(shape[-1] > 28 for shape in found.values())
+    lengths = Case(max, (scores, np.array([30, 2, 30, 1], np.int32)), domain={1: "fixed"})
+    assert all(x.shape[-1] == 30 for _, (x, _) in resized(lengths, lengths.args, 0))

@@ -38,7 +38,7 @@ def convolution(dx):
 
 def turned(dx):
     """Rows turned by angles that their positions and a mask say."""
-    angles = lambda x, at, mask: (jnp.cos(at) * mask)[:, None].astype(x.dtype)
+    angles = lambda x, at, mask: jnp.cos(at * mask)[:, None].astype(x.dtype)
     bwd = lambda r, dy: (dx(dy, angles, *r), None, None)
     return by_hand(lambda x, at, mask: x * angles(x, at, mask), bwd)
 

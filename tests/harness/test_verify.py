@@ -186,8 +186,8 @@ def test_every_check_is_needed(monkeypatch, wrong):
     if name == "autodiff":  # the other points and shapes are asked the same
         for other in ("other_points", "other_shapes", "other_settings"):
             monkeypatch.setattr(explore, other, lambda *args, **kwargs: ())
-    if name == "interleaved":  # state outside the residuals is lost inside jit, too
-        monkeypatch.setattr(transforms, "within", lambda *args: ())
+    for other in ("within", "eager") if name == "interleaved" else ():  # which see such state as well
+        monkeypatch.setattr(transforms, other, lambda *args: ())
     verdict = verify(case)
     assert {check.name for check in verdict.checks if check.status != "pass"} == {name}, str(verdict)
     assert verdict.status == "fail"
