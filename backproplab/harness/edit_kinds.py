@@ -178,6 +178,7 @@ def _scaled(site):
         for other in site.numbers:
             if other not in (0.0, 1.0):
                 yield f"{other:.6g}", f"to be multiplied by {other:.6g}", after(site, _scaled_by, factor=other)
+                yield f"1/{other:.6g}", f"to be divided by {other:.6g}", after(site, _scaled_by, factor=1 / other)
 
 
 def _shifted(site):
@@ -252,6 +253,8 @@ FUNCTIONS = (
     ("reciprocal", jnp.reciprocal),
     ("exponential", jnp.exp),
     ("logarithm", jnp.log),
+    ("hyperbolic tangent", jnp.tanh),
+    ("logistic function", jax.nn.sigmoid),
 )
 
 

@@ -6,7 +6,6 @@ operation and what is changed, so that it is the same edit in every trace of one
 
 import functools
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ MUTATIONS = ("sign", "left out", "dropped", "swapped", "transposed", "exponent",
 # In the order of how likely each is to be what was meant.
 REPAIRS = ("sign", "transposed", "swapped", "dropped", "left out", "exponent", "number", "accumulated", "times input", "over input",
            "symmetric", "other value", "scaled", "shifted", "masked", "centred", "average", "function", "plus", "unmasked", "times")  # fmt: skip
+_FEW, _EXACTLY = 4, 1e-9  # multiples of a number, and how exactly they are such
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,28 @@ def edits_of_inputs(backward: Backward, output: int) -> Iterator[Edit]:
 
 
 def edits_of_numbers(backward: Backward, numbers: Iterable[float]) -> Iterator[Edit]:
-    """A number written into the rule in several places, another in all of them."""
-    places = Counter(itertools.chain.from_iterable(map(_numbers_of, _all_equations(backward.jaxpr))))
-    for own, times in places.items():
-        eqn = next(eqn for eqn in _all_equations(backward.jaxpr) if own in _numbers_of(eqn))
+    """A number written into the rule, another wherever it or a small multiple of it stands."""
+    places = [(own, eqn) for eqn in _all_equations(backward.jaxpr) for own in _numbers_of(eqn)]
+    for own, eqn in dict(reversed(places)).items():  # each with the first equation that has it
+        if own in (0.0, 1.0) or sum(_multiple(own, other) is not None for other, _ in places) < 2:
+            continue
         frame = author_frame(eqn)
         where = f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" if frame else line_of(backward.bwd) or ""
-        for other in numbers if times > 1 and own not in (0.0, 1.0) else ():
+        for other in numbers:
             if other != own:
                 change = functools.partial(_renumbered, backward.jaxpr, own, other)
                 words = f"to use {other:.9g} in place of {own:.9g}, there and wherever else it stands,"
                 yield Edit("numbers", where, shown(eqn), 0, f"{own:.9g} {other:.9g}", words, change)
+
+
+def _multiple(own: float, other: float) -> float | None:
+    """How many times `own` a number is, if that is a small fraction: a rule has k, 2 k and 3 k, each worked out already."""
+    times = other / own
+    return (
+        times
+        if any(abs(times * n - round(times * n)) < _EXACTLY and 0 < abs(times * n) <= _FEW for n in (1, 2, 3))
+        else None
+    )
 
 
 def _all_equations(closed: ClosedJaxpr) -> Iterator:
@@ -118,18 +129,23 @@ def _all_equations(closed: ClosedJaxpr) -> Iterator:
 
 
 def _numbers_of(eqn) -> list[float]:
-    return [float(v.val) for v in eqn.invars if isinstance(v, Literal) and is_number(v)]
+    """The finite floating numbers that are written into an equation."""
+    return [float(v.val) for v in eqn.invars if isinstance(v, Literal) and is_number(v) and np.isfinite(v.val)]
 
 
 def _renumbered(closed: ClosedJaxpr, own: float, other: float) -> ClosedJaxpr:
     """The program with one number in place of another, in loops and branches as well."""
     eqns = []
     for eqn in closed.jaxpr.eqns:
-        is_own = lambda v: isinstance(v, Literal) and is_number(v) and float(v.val) == own
-        renamed = lambda v: Literal(np.asarray(other, np.asarray(v.val).dtype), v.aval) if is_own(v) else v
+        renamed = lambda v: _with_number(v, own, other) if isinstance(v, Literal) and is_number(v) else v
         within = [_renumbered(body, own, other) for body in bodies(eqn)]
         eqns.append(with_bodies(eqn, within).replace(invars=list(map(renamed, eqn.invars))))
     return ClosedJaxpr(closed.jaxpr.replace(eqns=eqns), closed.consts)
+
+
+def _with_number(v: Literal, own: float, other: float) -> Literal:
+    times = _multiple(own, float(v.val)) if np.isfinite(v.val) else None
+    return v if times is None else Literal(np.asarray(times * other, np.asarray(v.val).dtype), v.aval)
 
 
 def _used(closed, users, v, function, operands) -> ClosedJaxpr:
@@ -160,4 +176,4 @@ def literals(closed: ClosedJaxpr) -> set[float]:
                 search(list(eqn.params.values()))
 
     search(closed)
-    return {x for x in found if np.isfinite(x)}
+    return found

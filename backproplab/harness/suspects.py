@@ -56,12 +56,12 @@ def _of_other_cotangents(p: Point, leaf: int, cotangents: list[np.ndarray]) -> I
     for k, c in enumerate(cotangents):
         which = _cotangent(k, cotangents)
         changes = [(f"takes {which} to be 1 everywhere", np.ones_like(c))]
-        for axis in range(c.ndim) if c.size > 1 else ():
-            if c.shape[axis] > 1:
-                total = np.broadcast_to(c.sum(axis, keepdims=True), c.shape).astype(c.dtype)
-                changes.append((f"adds up {which} over axis {axis} before it is used", total))
-                mean = (total / c.shape[axis]).astype(c.dtype)
-                changes.append((f"averages {which} over axis {axis} before it is used", mean))
+        along = [(a, f"axis {a}") for a in range(c.ndim) if 1 < c.shape[a] < c.size]
+        for axes, where in [*along, (None, "all its entries")] if c.size > 1 else ():
+            total = np.broadcast_to(c.sum(axes, keepdims=True), c.shape).astype(c.dtype)
+            changes.append((f"adds up {which} over {where} before it is used", total))
+            mean = np.broadcast_to(c.mean(axes, keepdims=True), c.shape).astype(c.dtype)
+            changes.append((f"averages {which} over {where} before it is used", mean))
         for words, changed in changes:
             yield words, _right(p, leaf, [*cotangents[:k], changed, *cotangents[k + 1 :]])
 

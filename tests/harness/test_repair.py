@@ -104,6 +104,19 @@ def of_quick(x, dy):
     return (dy * (s + 1.7 * x * s * (1 - s)),)
 
 
+def tanh_gelu(x):
+    return 0.5 * x * (1 + jnp.tanh(x + 0.044715 * x**3))
+
+
+def of_tanh_gelu(x, dy, k=0.04715):
+    t = jnp.tanh(x + k * x**3)
+    return (dy * 0.5 * (1 + t + x * (1 - t * t) * (1 + 3 * k * x * x)),)
+
+
+def thinned(x):
+    return jnp.where(x > 0, x, 0) / 0.7
+
+
 def spread(x, variance):
     return x / jnp.sqrt(variance)
 
@@ -136,6 +149,9 @@ MATRICES = {
     "a diagonal that is not halved": (factored, of_cholesky, (W,), ("diagonal halved", "`eye`", "scaled")),
     "entries that overwrite": (looked_up, of_lookup, (W, np.array([0, 2, 2, 1])), ("to add up what meets in one place",)),
     "a number in two places": (quick, of_quick, (X,), ("use 1.702 in place of 1.7, there and wherever else it stands, makes the rule",)),
+    "a number and three times it": (tanh_gelu, of_tanh_gelu, (X,), ("use 0.044715 in place of 0.04715, there and wherever",)),
+    "a number left out": (thinned, lambda x, dy: (jnp.where(x > 0, dy, 0),), (X,), ("to be divided by 0.7",)),
+    "the input for the output": (jnp.tanh, lambda x, dy: (dy * (1 - x * x),), (X,), ("replaced by its hyperbolic tangent",)),
     "a variance for a deviation": (spread, lambda x, v, dy: (dy / v, -dy * x / v**1.5 / 2), (X, np.exp(X)), ("square root",)),
     "another value in a loop": (run, of_run, (W, X), ("`mixed`",)),
 }  # fmt: skip

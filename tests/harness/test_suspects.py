@@ -76,6 +76,7 @@ MISTAKES = {
     "is the right one for k flipped along axis 0": (convolution(lambda k, dy: convolve(dy, jnp.swapaxes(k, 1, 2))), (random.normal(size=(7, 2)), K)),
     "adds up the cotangent over axis 0 before it is used": (dense(dx=lambda x, w, dy: jnp.broadcast_to(dy.sum(0), dy.shape) @ w.T), (X, W, B)),
     "averages the cotangent over axis 1 before it is used": (dense(dx=lambda x, w, dy: jnp.broadcast_to(dy.mean(1, keepdims=True), dy.shape) @ w.T), (X, W, B)),
+    "averages the cotangent over all its entries before it is used": (dense(dw=lambda x, w, dy: x.T @ jnp.full_like(dy, dy.mean())), (X, W, B)),
     "takes the cotangent to be 1 everywhere": (dense(dx=lambda x, w, dy: jnp.ones_like(dy) @ w.T), (X, W, B)),
     "is the right one for at counted from 0 along axis 0, whatever is given": (turned(lambda dy, angles, x, at, mask: dy * angles(x, jnp.arange(5), mask)), (X, IDS, X[0] > 0)),
     "is the right one for mask True everywhere, whatever is given": (turned(lambda dy, angles, x, at, mask: dy * angles(x, at, 1)), (X, IDS, X[0] > 0)),
