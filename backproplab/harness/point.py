@@ -25,9 +25,9 @@ _KEPT_FORMULAS = 3  # of one function, shapes and dtype: a round of cotangents e
 # Of the largest entry. A reference is a second text of the function, in which an epsilon of 1e-12 may stand elsewhere, or not
 # at all: no bound on rounding covers that, and nobody means it when they say that a gradient is wrong.
 _WRITTEN_TWICE = 2.0**-33
-# Of the largest entry, and of an entry itself: a function made of pieces, a series here and a closed form there, has the
+# Of a large entry, and of an entry itself: a function made of pieces, a series here and a closed form there, has the
 # derivative of its pieces up to what each leaves out, and a rule made of other pieces up to that. A tail is not let off.
-_PIECES, _OF_ENTRY = 2.0**-43, 2.0**-20
+_PIECES, _OF_ENTRY = 2.0**-43, 2.0**-30
 _NUDGES, _NUDGE_SAFETY = 3, 8.0
 _programs: dict[Any, Any] = {}
 _proved: set[Any] = set()
@@ -100,10 +100,10 @@ class Point:
         inputs = self.inputs(cotangents)
         values, errors = self.pair.analyse_rule(inputs, lifted())
         exact, exact_errors = self.pair.analyse_oracle(inputs, lifted())
-        bounds = [1.001 * (np.asarray(e) + f) + _pieces(a) for e, f, a in zip(errors, exact_errors, exact)]
+        bounds = [1.001 * (np.asarray(e) + f) for e, f in zip(errors, exact_errors)]
         if self.case.reference is not None:
             bounds = [b + _WRITTEN_TWICE * largest([a]) for b, a in zip(bounds, exact)]
-        return self._differences(values, exact, bounds, cotangents)
+        return list(map(_with_room_for_pieces, self._differences(values, exact, bounds, cotangents)))
 
     def precise_formulas(self, cotangents: list[np.ndarray]) -> list[Difference]:
         """The same in 120 digits, rounded to float64 at the end: the judge of formulas that cancel. Raises NotPrecise.
@@ -116,14 +116,14 @@ class Point:
         inputs = self.inputs(cotangents)
         run = lambda jaxpr, nudge=None: [np.asarray(x, np.float64) for x in precise(jaxpr, inputs, nudge)]
         values, exact = (run(jaxpr) for jaxpr in self.pair.jaxprs)
-        bounds = [2.0**-51 * np.abs(a) + 1e-60 * largest([*cotangents, a]) + _pieces(a) for a in exact]
+        bounds = [2.0**-51 * np.abs(a) + 1e-60 * largest([*cotangents, a]) for a in exact]
         generator = np.random.default_rng(0)
         for at_point, jaxpr in zip((values, exact), self.pair.jaxprs):
             for _ in range(_NUDGES):
                 nudged = run(jaxpr, generator)
                 with np.errstate(invalid="ignore"):  # inf - inf: no bound
                     bounds = [b + _NUDGE_SAFETY / _NUDGES * np.abs(n - v) for b, n, v in zip(bounds, nudged, at_point)]
-        return self._differences(values, exact, bounds, cotangents)
+        return list(map(_with_room_for_pieces, self._differences(values, exact, bounds, cotangents)))
 
     def arithmetic(self, cotangents: list[np.ndarray]) -> list[Difference]:
         """The rule as it ran on the device, in its dtype, against its own formula in float64, per output and gradient."""
@@ -192,9 +192,9 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float, wider: 
     )
 
 
-def _pieces(exact: np.ndarray) -> np.ndarray:
+def _with_room_for_pieces(d: Difference) -> Difference:
     with np.errstate(invalid="ignore"):
-        return np.nan_to_num(np.minimum(_PIECES * largest([exact]), _OF_ENTRY * np.abs(exact)))
+        return d.with_bound(d.bound + np.nan_to_num(np.minimum(_PIECES * d.scale, _OF_ENTRY * np.abs(d.exact))))
 
 
 def _declares(case: Case) -> bool:

@@ -199,3 +199,34 @@ def test_an_approximation_of_float32():
     assert verify(double, X, domain={0: "fixed"}, dtypes=("float32",)).status == "fail"
     lower = by_hand(lambda x: jnp.where(x < 0, -jnp.inf, x), lambda args, dy: (jnp.where(args[0] < 0, 0, dy),))
     assert verify(lower, X, domain={0: "fixed"}).status == "pass"  # an infinite value is no wider for it
+
+
+def test_functions_made_of_pieces():
+    """A series near 0 and a closed form beyond, of which the rule has other pieces: each leaves a little out. Not of a tail."""
+
+    def sinc(x):
+        near = jnp.abs(x) < 0.05
+        q, safe = x * x, jnp.where(near, 1, x)
+        return jnp.where(near, 1 - q / 6 + q * q / 120 - q**3 / 5040, jnp.sin(safe) / safe)
+
+    def slope(x, off=0.0):
+        near = jnp.abs(x) < 0.05
+        q, safe = x * x, jnp.where(near, 1, x)
+        series = x * (-1 / 3 + q / 30 - q * q / 840 + q**3 / 45360 - q**4 / 3991680)
+        return jnp.where(near, series, (jnp.cos(safe) - jnp.sin(safe) / safe) / safe) * (1 + off)
+
+    places = np.array([0.0, 1e-3, 0.049, -0.0499, 0.3, 2.0])
+    assert verify(by_hand(sinc, lambda r, dy: (dy * slope(r[0]),)), places, **ONLY_HERE).passed
+    off = verify(by_hand(sinc, lambda r, dy: (dy * slope(r[0], 1e-11),)), places, **ONLY_HERE)
+    assert off.status == "fail", off
+    tail = by_hand(jnp.tanh, lambda r, dy: (jnp.where(jnp.abs(r[0]) > 11, 0, dy / jnp.cosh(r[0]) ** 2),))
+    assert verify(tail, np.array([0.1, 12.0]), **ONLY_HERE).status == "fail"
+
+
+def test_numbers_that_are_rounded_to_few_digits():
+    """0.1 in float32 on its way into a product, where the function has the bfloat16 next to it: both are as they should be."""
+    leaky = lambda x: jnp.where(x > 0, x, 0.1 * x) / 0.75
+    bwd = lambda r, dy: ((dy * jnp.where(r[0] > 0, 1.0, jnp.float32(0.1)) / 0.75).astype(dy.dtype),)
+    assert verify(by_hand(leaky, bwd), np.array([0.7, -1.25, 2.0]), dtypes=("float64", "bfloat16")).status != "fail"
+    cast = lambda r, dy: (dy * jnp.where(r[0] > 0, 1.0, 0.1).astype(dy.dtype) / 0.75,)
+    assert verify(by_hand(leaky, cast), np.array([0.7, -1.25, 2.0]), dtypes=("float64", "bfloat16")).passed
