@@ -100,7 +100,7 @@ def edits_of_numbers(backward: Backward, numbers: Iterable[float]) -> Iterator[E
     """A number written into the rule, another wherever it or a small multiple of it stands."""
     places = [(own, eqn) for eqn in _all_equations(backward.jaxpr) for own in _numbers_of(eqn)]
     for own, eqn in dict(reversed(places)).items():  # each with the first equation that has it
-        if own in (0.0, 1.0) or sum(_multiple(own, other) is not None for other, _ in places) < 2:
+        if own in (0.0, 1.0) or sum(_times(own, other) is not None for other, _ in places) < 2:
             continue
         frame = author_frame(eqn)
         where = f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" if frame else line_of(backward.bwd) or ""
@@ -111,14 +111,11 @@ def edits_of_numbers(backward: Backward, numbers: Iterable[float]) -> Iterator[E
                 yield Edit("numbers", where, shown(eqn), 0, f"{own:.9g} {other:.9g}", words, change)
 
 
-def _multiple(own: float, other: float) -> float | None:
-    """How many times `own` a number is, if that is a small fraction: a rule has k, 2 k and 3 k, each worked out already."""
+def _times(own: float, other: float) -> float | None:
+    """How many times `own` the other number is, if a small fraction: a rule has k, 2 k and 3 k, each worked out already."""
     times = other / own
-    return (
-        times
-        if any(abs(times * n - round(times * n)) < _EXACTLY and 0 < abs(times * n) <= _FEW for n in (1, 2, 3))
-        else None
-    )
+    small = (n for n in (1, 2, 3) if 0 < abs(n * times) <= _FEW and abs(n * times - round(n * times)) < _EXACTLY)
+    return times if any(small) else None
 
 
 def _all_equations(closed: ClosedJaxpr) -> Iterator:
@@ -144,7 +141,7 @@ def _renumbered(closed: ClosedJaxpr, own: float, other: float) -> ClosedJaxpr:
 
 
 def _with_number(v: Literal, own: float, other: float) -> Literal:
-    times = _multiple(own, float(v.val)) if np.isfinite(v.val) else None
+    times = _times(own, float(v.val)) if np.isfinite(v.val) else None
     return v if times is None else Literal(np.asarray(times * other, np.asarray(v.val).dtype), v.aval)
 
 

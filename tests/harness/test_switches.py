@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from backproplab.harness.switches import thinned, with_switches
+from backproplab.harness.switches import with_switches
 
 X = np.random.default_rng(0).normal(size=(5, 3))
 _FUSED = 2.0**-45  # the same operations, of which the compiler makes other loops: 2^8 roundings
@@ -53,10 +53,3 @@ def test_what_is_not_differentiated_has_no_paths():
     """Of n alone nothing depends that has a slope."""
     _, switches = switched(lambda x, w, n: x * jnp.sin(1.0 * n), X, X, 1, active=[True, False, False])
     assert not any("sin" in switch.what for switch in switches if switch.path)
-
-
-def test_thinned_changes_the_slope_alone():
-    """Infinities included, which a factor of 0 would make NaN."""
-    x = jnp.array([1.0, jnp.inf])
-    np.testing.assert_array_equal(thinned(x, 0.0), x)
-    np.testing.assert_array_equal(jax.grad(lambda x: thinned(x, 0.5).sum())(x), [0.5, 0.5])
