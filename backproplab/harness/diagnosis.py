@@ -5,6 +5,7 @@ mistake would; the first that reproduces the wrong one names the cause. What fit
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ from backproplab.harness.factors import factors, terms
 
 _NUMBER = 1e-7
 _NEARLY = 5e-7  # 1, in seven digits
+_NOT_BY_CHANCE = 200  # ways to choose so many entries
 _NOT_MASKED = ", where the right one is zero: a mask, a clip or a comparison is left out"
 
 
@@ -47,7 +49,9 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, u
     if not finite.all():
         kind = "nan" if np.isnan(got).any() else "infinite"
         against = " where the right one is finite" if np.isfinite(right[~finite]).any() else ""
-        yield f"is {kind} in {int((~finite).sum())} of {got.size} entries{against}{_place(~finite & np.isfinite(right))}"
+        region = _region(~finite, arrays)
+        where = f", {region}" if region else _place(~finite & np.isfinite(right))
+        yield f"is {kind} in {int((~finite).sum())} of {got.size} entries{against}{where}"
         return
     if not np.isfinite(right).all():
         return
@@ -86,6 +90,8 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, u
     if not near and same(np.sort(got, None), np.sort(right, None), _NUMBER):
         yield "holds the numbers of the right one at other places: an index, an axis or an order is wrong"
         return
+    if region := _region(wrong, arrays):
+        yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries, {region}{_local_factor(got, right, wrong, sizes)}"
     if wrong.mean() <= 0.5:
         yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries only{_place(wrong)}{_local_factor(got, right, wrong, sizes)}"
         return
@@ -208,6 +214,21 @@ def _local_factor(got, right, wrong, sizes) -> str:
         if abs(factor + 1) < _NUMBER
         else f", where it is {factor:.6g} times the right one{in_numbers(factor, sizes)}"
     )
+
+
+def _region(wrong: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str | None:
+    """On which side of a number an argument lies where the gradient is wrong, and on which where it is right."""
+    if not wrong.any() or math.comb(wrong.size, int(wrong.sum())) < _NOT_BY_CHANCE:
+        return None
+    for name, array in arrays.items():
+        if array.shape != wrong.shape or not np.isfinite(array).all():
+            continue
+        for words, x in ((name, array), (f"|{name}|", np.abs(array))):
+            if x[wrong].min() > x[~wrong].max():
+                return f"those where {words} is {x[wrong].min():.4g} or more (right up to {x[~wrong].max():.4g})"
+            if x[wrong].max() < x[~wrong].min():
+                return f"those where {words} is {x[wrong].max():.4g} or less (right from {x[~wrong].min():.4g} on)"
+    return None
 
 
 def _place(wrong) -> str:

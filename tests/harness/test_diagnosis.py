@@ -75,6 +75,19 @@ def test_sentences(sentence):
     assert sentence in words(SENTENCES[sentence])
 
 
+def test_a_region():
+    """On one side of a number of an argument's, in its value or its size, if that is no chance; a single entry is one."""
+    x = random.normal(size=(4, 4))
+    top, far = x >= np.sort(x, None)[-4], np.abs(x) >= np.sort(np.abs(x), None)[-5]
+    told = words(np.where(top, 9.0, RIGHT), arrays={"x": x})
+    assert f"those where x is {x[top].min():.4g} or more (right up to {x[~top].max():.4g})" in told
+    told = words(np.where(far, 0.0, RIGHT), arrays={"y": random.normal(size=(4, 4)), "x": x})
+    assert "those where |x| is" in told and "or more" in told and told.count("where it is zero") == 1
+    told = words(np.where(~far, np.nan, RIGHT), arrays={"x": x})
+    assert "is nan in 11 of 16 entries where the right one is finite, those where |x| is" in told and "or less" in told
+    assert "those where" not in words(np.where(x == x.max(), 9.0, RIGHT), arrays={"x": x})
+
+
 def test_outer_products_are_not_scaled_slices():
     """Any two of them are, which says nothing: neither do two columns."""
     one, other = (np.outer(column, [1.0, -2.0, 0.5]) for column in ([3.0, -1.0, 0.3, 2.0], [0.7, 2.0, -1.1, 0.4]))
