@@ -9,6 +9,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from backproplab.harness.error_rules import Bounded
+from backproplab.harness.primitives import is_key
 
 # A weight per step of a loop, so that two steps cannot swap their outcomes unnoticed.
 _STEP_WEIGHT = 1.6180339887
@@ -58,8 +59,13 @@ def _numpy_scan(step, state, xs, length, reverse):
         state, y = step(state, [Bounded(x.value[i], x.error[i]) for x in xs])
         ys.append(y)
     ys = ys[::-1] if reverse else ys
-    stack = lambda items: Bounded(np.stack([y.value for y in items]), np.stack([y.error for y in items]))
+    stack = lambda items: Bounded(stacked([y.value for y in items]), np.stack([y.error for y in items]))
     return state, [stack(items) for items in zip(*ys)] if ys else None
+
+
+def stacked(values: Sequence) -> Any:
+    """What the steps of a loop hand out, as one array."""
+    return jnp.stack(values) if is_key(values[0]) else np.stack(values)
 
 
 # Steps after which a `while` is given up: a loop that ends in the precision of the device need not end in float64.

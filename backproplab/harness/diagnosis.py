@@ -198,6 +198,9 @@ def in_numbers(factor: float, sizes: Mapping[float, str]) -> str:
     for value, what in ((2.0, "2"), (0.5, "1/2"), (4.0, "4"), (0.25, "1/4")):
         if near(value):
             return f" = {what}"
+    for size, what in sizes.items():
+        if near(math.sqrt(size)) or near(1 / math.sqrt(size)):
+            return f" = {'1/' * (factor < 1)}sqrt({size:g}) ({what})"
     return ""
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
-from backproplab.harness.control import MOST_STEPS, scan_sizes, solver, split
+from backproplab.harness.control import MOST_STEPS, scan_sizes, solver, split, stacked
 from backproplab.harness.error_rules import BRANCHING, Bounded, is_float, outcome
 from backproplab.harness.primitives import bind
 from backproplab.harness.pruning import needed, variables
@@ -96,7 +96,7 @@ def _scan(eqn: Any, inputs: list, ways: list[float] | None) -> list:
         made.append(out[num_carry:])
     if not made:
         return [*carry, *(np.zeros(v.aval.shape, v.aval.dtype) for v in eqn.outvars[num_carry:])]
-    return [*carry, *map(np.stack, zip(*(made[::-1] if p["reverse"] else made)))]
+    return [*carry, *map(stacked, zip(*(made[::-1] if p["reverse"] else made)))]
 
 
 def _while(eqn: Any, inputs: list, ways: list[float] | None) -> list:

@@ -80,8 +80,8 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
         if any(c is not r for c, r in zip(changed, rest)):
             yield Neighbour(f"with {words}", diff, changed)
     for k, r in enumerate(rest):
-        for words, larger in _larger(p, k, seed) if _kind(r) in "iu" and not _parts(r, p) else ():
-            yield Neighbour(f"with {p.view.rest_labels[k]} {words}", diff, [*rest[:k], larger, *rest[k + 1 :]])
+        for words, other in _other_sizes(p, k, seed) if _kind(r) in "iu" and not _parts(r, p) else ():
+            yield Neighbour(f"with {p.view.rest_labels[k]} {words}", diff, [*rest[:k], other, *rest[k + 1 :]])
     again = view(p.case, p.case.arguments(seed + 1, p.dtype))
     if again.signature == p.view.signature:
         yield Neighbour("with other random numbers", again.diff, again.rest)
@@ -159,20 +159,20 @@ def _meeting(p: Point, domains: Sequence[Any]) -> Iterator[Neighbour]:
             )
 
 
-def _larger(p: Point, k: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Whole numbers above those given, as far as the program has room for them."""
+def _other_sizes(p: Point, k: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Lengths and counts of 0, where none is, and whole numbers above those given, as far as the program has room for them."""
     r, domain = np.asarray(p.view.rest[k]), p.case.domain.get(p.view.rest_positions[k])
     most = room(p.stripped, len(p.view.diff) + k)
-    if most is None or most <= np.max(r):
-        return
-    counts = np.isinf(most)
-    end = int(_COUNTS * max(np.max(r), 0) + _COUNTS if counts else most)
-    drawn = np.random.default_rng([seed, r.size]).integers(max(np.min(r), 0), end + 1, r.shape)
-    drawn.reshape(-1)[-1] = end
-    drawn = np.sort(drawn) if r.ndim == 1 and np.all(r[:-1] <= r[1:]) else drawn
-    for words, larger in ((f"up to {end}", drawn), (f"{_A_BYTE} larger", r + _A_BYTE if counts else r)):
-        moved = _within(r, larger, domain)
-        if moved is not r and np.array_equal(moved, larger):
+    others = [("0 everywhere", np.zeros_like(r))] if np.min(r) > 0 else []
+    if most is not None and most > np.max(r):
+        end = int(_COUNTS * max(np.max(r), 0) + _COUNTS if np.isinf(most) else most)
+        drawn = np.random.default_rng([seed, r.size]).integers(max(np.min(r), 0), end + 1, r.shape)
+        drawn.reshape(-1)[-1] = end
+        others.append((f"up to {end}", np.sort(drawn) if r.ndim == 1 and np.all(r[:-1] <= r[1:]) else drawn))
+        others += [(f"{_A_BYTE} larger", r + _A_BYTE)] if np.isinf(most) else []
+    for words, other in others:
+        moved = _within(r, other, domain)
+        if moved is not r and np.array_equal(moved, other):
             yield words, moved
 
 

@@ -23,7 +23,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from backproplab.harness import error_rules
 from backproplab.harness.control import CONTROL
 from backproplab.harness.error_rules import UNBOUNDED, Bounded, Machine, is_float, is_inexact, name_of_dtype, widest
-from backproplab.harness.primitives import name_of
+from backproplab.harness.primitives import is_key, name_of
 from backproplab.harness.strip import forward_body
 
 # Where a primitive that just runs another program keeps it.
@@ -219,4 +219,5 @@ class _Interpreter:
 
     def full(self, x: Bounded) -> Bounded:
         """With an error array in place of the None that stands for exact: loops need one form throughout."""
-        return Bounded(self.xp.asarray(x.value), error_rules.error_array(x, self.xp))
+        value = x.value if is_key(x.value) else self.xp.asarray(x.value)
+        return Bounded(value, error_rules.error_array(x, self.xp))

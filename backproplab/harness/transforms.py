@@ -15,7 +15,7 @@ from backproplab.harness.error_rules import lifted
 from backproplab.harness.parallel import parallel
 from backproplab.harness.point import Point, vjp_of
 from backproplab.harness.primitives import is_key
-from backproplab.harness.programs import analysis
+from backproplab.harness.programs import Analysis, analysis
 from backproplab.harness.strip import batches_by_itself, strip
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import view
@@ -138,13 +138,14 @@ def within(p: Point, seed: int) -> Iterator[Check]:
     forms = {"jit": (jax.jit, inputs), "checkpoint": (jax.checkpoint, inputs), "scan": (_scanned, twice)}
     for name, (transform, given) in forms.items():
         try:
-            found = list(zip(*_formula(p, name, vjp_of(transform(call), count, rest), given)))[len(p.outputs) :]
+            analyse = _analysis(p, name, vjp_of(transform(call), count, rest), given)
         except Exception as error:
             if _allows(p, transform, given):
                 cause = f"inside {name} the rule raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 yield Check(name, "fail", cause=cause, where=line_of(getattr(p.case.fn, "bwd", None)))
                 return
             continue
+        found = list(zip(*analyse(given, lifted())))[len(p.outputs) :]
         steps = [[(v[k], e[k]) for v, e in found] for k in (0, 1)] if name == "scan" else [found]
         for step in steps:
             if check := _apart(p, name, f"inside {name}", step, _formulas_alone(p, inputs)):
@@ -169,13 +170,18 @@ def _allows(p: Point, transform, given: list) -> bool:
 
 
 def _formula(p: Point, name: str, program, inputs: list) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Values and bounds of a transformed rule as a formula; traced once per program of `p`. Compiling it would cost more."""
+    """Values and bounds of a transformed rule as a formula."""
+    return _analysis(p, name, program, inputs)(inputs, lifted())
+
+
+def _analysis(p: Point, name: str, program, inputs: list) -> Analysis:
+    """Of a transformed rule; traced once per program of `p`. Compiling it would cost more."""
 
     def traced():
         with jax.enable_x64(p.wide):
             return analysis(jax.make_jaxpr(program)(inputs), set())
 
-    return p.once(name, traced)(inputs, lifted())
+    return p.once(name, traced)
 
 
 def _formulas_alone(p: Point, inputs: list) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -41,6 +41,8 @@ SENTENCES = {
     "is 4 times the right one = 4 (the size of axis 0 of x): a sum where the mean is right": RIGHT * 4,
     "is 1.75 times the right one = 7/4 (the number of ones in mask over the size of axis 0 of x)": RIGHT * 7 / 4,
     "is 0.03571429 times the right one = 1/(4 x 7)": RIGHT / 28,
+    "is 0.3779645 times the right one = 1/sqrt(7) (the number of ones in mask)": RIGHT / np.sqrt(7),
+    "is 2.645751 times the right one = sqrt(7) (the number of ones in mask)": RIGHT * np.sqrt(7),
     "is 0.5 times the right one = 1/2": RIGHT / 2,
     "is 1.1 times the right one;": RIGHT * 1.1,
     "is (1 - 2e-08) times the right one;": RIGHT * (1 - 2e-8),
@@ -77,11 +79,11 @@ def test_sentences(sentence):
 
 def test_a_region():
     """On one side of a number of an argument's, in its value or its size, if that is no chance; a single entry is one."""
-    x = random.normal(size=(4, 4))
+    x, y = np.random.default_rng(1).normal(size=(2, 4, 4))
     top, far = x >= np.sort(x, None)[-4], np.abs(x) >= np.sort(np.abs(x), None)[-5]
     told = words(np.where(top, 9.0, RIGHT), arrays={"x": x})
     assert f"those where x is {x[top].min():.4g} or more (right up to {x[~top].max():.4g})" in told
-    told = words(np.where(far, 0.0, RIGHT), arrays={"y": random.normal(size=(4, 4)), "x": x})
+    told = words(np.where(far, 0.0, RIGHT), arrays={"y": y, "x": x})
     assert "those where |x| is" in told and "or more" in told and told.count("where it is zero") == 1
     told = words(np.where(~far, np.nan, RIGHT), arrays={"x": x})
     assert "is nan in 11 of 16 entries where the right one is finite, those where |x| is" in told and "or less" in told

@@ -79,3 +79,19 @@ def test_a_loop_that_does_not_end_in_float64_is_left_to_jax():
         closed = jax.make_jaxpr(grows)(np.float32(32700))
         (got,) = evaluated(closed, [np.float32(32700)])
     assert got == 2.0**15
+
+
+def test_keys_that_a_loop_hands_on_and_out():
+    """One for every step, as the residuals of random numbers are."""
+
+    def drawn(key, x):
+        _, keys = jax.lax.scan(lambda key, _: (jax.random.fold_in(key, 1), key), key, None, length=3)
+        return jax.lax.scan(lambda held, key: (held * jax.random.uniform(key), held), x, keys)[1]
+
+    with jax.enable_x64(True):
+        inputs = [jax.random.key(3), np.float64(0.5)]
+        program = jax.make_jaxpr(drawn)(*inputs)
+        right = drawn(*inputs)
+    np.testing.assert_allclose(evaluated(program, inputs)[0], right, rtol=1e-12)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(bounded(program, set())(inputs, executed(0.0))[0][0], right, rtol=1e-12)

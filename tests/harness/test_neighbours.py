@@ -164,3 +164,11 @@ def test_larger_whole_numbers():
     assert of(found, 0) == [12]
     _, found = around(lambda x, k: x * k, normal(3), np.array([0, 1, 2]), domain={1: "fixed"})
     assert of(found, 0) == []
+
+
+def test_lengths_of_nothing():
+    """Where none is 0, and 0 is legal."""
+    masked = lambda x, n: jnp.where(jnp.arange(4) < n, x, 0)
+    has = lambda n, **fields: any(np.all(m.rest[0] == 0) for m in around(masked, normal(4), n, **fields)[1])
+    assert has(np.array(4)) and has(np.array([3, 1, 4, 2]))
+    assert not has(np.array(4), domain={1: (0.0, 5.0)})
