@@ -31,8 +31,8 @@ _ALONE = 4  # arguments that are also moved one by one; times 1000 all are
 class Neighbour(NamedTuple):
     """What `View` holds of the arguments at the other point, and how it was made.
 
-    exact: whether exact zeros were put in, or what makes some: numbers that meet, a unit matrix. far: whether an entry is a thousand times as large, or infinite; together:
-    whether several arguments are so at once.
+    exact: whether exact zeros were put in, or what makes some: numbers that meet, a unit matrix. far: whether an entry is a
+    thousand times as large, or infinite; together: whether several arguments are so at once.
     """
 
     words: str

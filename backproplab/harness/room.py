@@ -10,18 +10,8 @@ from backproplab.harness.astray import indices
 from backproplab.harness.backward import flat
 from backproplab.harness.error_rules import is_float
 
-_MOVES = {
-    "broadcast_in_dim",
-    "reshape",
-    "squeeze",
-    "expand_dims",
-    "copy",
-    "transpose",
-    "rev",
-    "slice",
-    "concatenate",
-    "convert_element_type",
-}
+_MOVES = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "copy", "transpose", "rev", "slice", "concatenate",
+          "convert_element_type"}  # fmt: skip
 _UNSEEN = {"scan", "while", "cond", "pure_callback", "io_callback", "pallas_call"}
 _COMPARED = {"lt", "le", "gt", "ge", "eq", "ne"}
 
@@ -33,10 +23,8 @@ def room(program: ClosedJaxpr, place: int) -> float | None:
     """
     program = flat(program)
     jaxpr = program.jaxpr
-    same, shifted = (
-        {jaxpr.invars[place]},
-        set(),
-    )  # the number itself; with something added, as JAX does to count from an end
+    same = {jaxpr.invars[place]}
+    shifted = set()  # with something added to it, as JAX does to count from an end
     counted = {v: float(np.max(c)) for v, c in zip(jaxpr.constvars, program.consts) if _is_whole(c)}
     largest = math.inf
     for eqn in jaxpr.eqns:

@@ -143,3 +143,15 @@ def test_what_the_last_forward_pass_left():
     assert stale.status == "fail" and "with another forward pass before the backward pass" in stale.cause
     (own,) = eager(at(rule(False), X), 0)
     assert own.status == "pass"
+
+
+def test_an_order_that_is_refused():
+    """Numbers that must ascend, as the rule says where it can see them: no other forward pass comes in between."""
+
+    def ascending(x):
+        if not isinstance(x, jax.core.Tracer) and not np.all(np.diff(x) > 0):
+            raise ValueError("not sorted")
+        return x * x, x
+
+    (check,) = eager(at(by_hand(lambda x: x * x, lambda x, dy: (2 * x * dy,), ascending), np.sort(X)), 0)
+    assert check.status == "pass"
