@@ -23,6 +23,7 @@ from backproplab.harness.view import view
 _BATCH = 3
 _CHOICES = 5  # arguments and cotangents; of more, not every choice is tried
 _LARGE = 1_000_000
+_LEAKED = "the rule takes a value of another trace for its own: it keeps state outside its residuals"
 
 
 def transform_checks(p: Point, seed: int, notes: list[str], whole: bool) -> Iterator[Check]:
@@ -137,15 +138,20 @@ def within(p: Point, seed: int) -> Iterator[Check]:
     twice = [np.stack([x, x]) if i < count or i >= count + rest else x for i, x in enumerate(inputs)]
     forms = {"jit": (jax.jit, inputs), "checkpoint": (jax.checkpoint, inputs), "scan": (_scanned, twice)}
     for name, (transform, given) in forms.items():
+        analyse = None
         try:
             analyse = _analysis(p, name, vjp_of(transform(call), count, rest), given)
+            found = list(zip(*analyse(given, lifted())))[len(p.outputs) :]
         except Exception as error:
+            leaked = analyse is not None
+            if leaked and not isinstance(error, jax.errors.JAXTypeError):
+                raise  # the analysis itself
             if _allows(p, transform, given):
                 cause = f"inside {name} the rule raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                cause = f"inside {name} {_LEAKED} ({type(error).__name__})" if leaked else cause
                 yield Check(name, "fail", cause=cause, where=line_of(getattr(p.case.fn, "bwd", None)))
                 return
             continue
-        found = list(zip(*analyse(given, lifted())))[len(p.outputs) :]
         steps = [[(v[k], e[k]) for v, e in found] for k in (0, 1)] if name == "scan" else [found]
         for step in steps:
             if check := _apart(p, name, f"inside {name}", step, _formulas_alone(p, inputs)):

@@ -56,6 +56,30 @@ def test_repeated():
     assert (check.status, check.argument) == ("fail", "x")
 
 
+def test_what_leaks_from_one_trace_to_another():
+    """A key that lies about when the backward pass runs; of an exception in the analysis itself the rule is not to blame."""
+    left = []
+
+    def thinned(x, key):
+        return jnp.where(jax.random.bernoulli(key, 0.5, x.shape), x, 0)
+
+    def fwd(x, key):
+        left.append(key)
+        return thinned(x, key), x
+
+    rule = by_hand(thinned, lambda x, dy: (thinned(dy, left[-1]), None), fwd)
+    p = at(rule, X, jax.random.key(1))
+    (check,) = within(p, 0)
+    assert check.status == "fail" and "inside jit the rule takes a value of another trace" in check.cause
+
+    def analysis(*args):
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="mine"), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(transforms, "analysis", lambda *args: analysis)
+        list(within(at(square(right), X), 0))
+
+
 def test_interleaved():
     """State outside the residuals mixes two passes up; the backward function's line is told."""
     left = []
