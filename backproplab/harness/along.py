@@ -57,15 +57,17 @@ def _sampling(program: ClosedJaxpr) -> Callable[[Callable[[float], list]], Line]
 
 
 def _by_values(program: ClosedJaxpr, analyse: Callable[..., Analysis], inputs: Callable[[float], list]) -> Line:
-    """Rounding is analysed at the points that are the farthest so far: those in between are no worse, but for a factor."""
-    reach, error = -1.0, 0.0
+    """Rounding is analysed at the points that are the farthest so far on their side: those in between are no worse, but for a
+    factor. Another side may be another branch, which rounds otherwise.
+    """
+    reach, error = {False: 0.0, True: 0.0}, 0.0
 
     def line(t: float) -> Sample:
-        nonlocal reach, error
+        nonlocal error
         ways: list[float] = []
         value = float(evaluated(program, inputs(t), ways)[0])
-        if abs(t) > reach:
-            reach, error = abs(t), max(error, _IN_BETWEEN * _error(analyse(inputs(t), lifted())))
+        if abs(t) > reach[t > 0]:
+            reach[t > 0], error = abs(t), max(error, _IN_BETWEEN * _error(analyse(inputs(t), lifted())))
         return Sample(value, error, tuple(ways))
 
     return line
