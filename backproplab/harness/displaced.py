@@ -32,6 +32,14 @@ def axes(eqn: Any) -> list[int]:
     return []
 
 
+def fits(eqn: Any, axis: int, by: int) -> bool:
+    """Whether a slice that begins `by` places later still lies within its operand; all else does."""
+    if eqn.primitive.name != "slice":
+        return True
+    start, limit = eqn.params["start_indices"][axis], eqn.params["limit_indices"][axis]
+    return start + by >= 0 and limit + by <= eqn.invars[0].aval.shape[axis]
+
+
 def displaced(eqn: Any, given: list, axis: int, by: int) -> Any:
     """What the operation makes if it begins `by` places later along one of its axes; None if that is outside.
 
@@ -51,8 +59,7 @@ def displaced(eqn: Any, given: list, axis: int, by: int) -> Any:
         return bind(given[0], given[1] + by * column.astype(given[1].dtype), *given[2:])
     if name == "slice":
         ends = {key: _with(p[key], axis, p[key][axis] + by) for key in ("start_indices", "limit_indices")}
-        inside = ends["start_indices"][axis] >= 0 and ends["limit_indices"][axis] <= eqn.invars[0].aval.shape[axis]
-        return bind(*given, **ends) if inside else None
+        return bind(*given, **ends) if fits(eqn, axis, by) else None
     if name == "pad":
         low, high, interior = p["padding_config"][axis]
         return bind(*given, padding_config=_with(p["padding_config"], axis, (low + by, high - by, interior)))

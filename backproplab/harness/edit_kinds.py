@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
+from backproplab.harness import relocated
 from backproplab.harness.control import split
 from backproplab.harness.error_rules import is_float
 from backproplab.harness.sites import (
@@ -225,6 +226,7 @@ MAKERS: dict[str, Callable[[Site], Iterator[tuple[str, str, Callable]]]] = {
     "over input": lambda site: _times(site, True, _quotient, "to be divided by"),
     "row": _row, "unmasked": _unmasked, "bfloat16": _bfloat16, "scaled": _scaled, "shifted": _shifted, "masked": _masked,
     "centred": _centred, "plus": _plus, "symmetric": _symmetric, "accumulated": _accumulated, "function": _function,
+    "axes": relocated.other_axes, "displaced": relocated.one_place, "steps": relocated.more_steps, "added up": relocated.whole_axis,
 }  # fmt: skip
 
 

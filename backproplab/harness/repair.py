@@ -8,6 +8,7 @@ several edits may be the same function, and the one found first need not be the 
 import functools
 import itertools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -19,11 +20,13 @@ from backproplab.harness.compare import Difference
 from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, edits_of_numbers, literals
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.evaluated import evaluated, evaluated_anew
+from backproplab.harness.fitted import fitted
 from backproplab.harness.neighbours import jittered
 from backproplab.harness.point import Point, point
 from backproplab.harness.rounding import bounded
 
 _SECONDS = 2.0
+_TO_FIT = 1.0  # seconds more, for numbers
 _FRESH = 3  # points beside the one that failed, of which two at least must be to be had
 _RESOLVES = 1e-6  # a bound wider than this share of the gradient confirms nothing
 _AGREE = 1e-9  # and then entries must agree to this share of the largest
@@ -56,10 +59,14 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool
     witnesses: list[_Witness] = []
     partial = None
     spared = [i for i, fine in zip(rule.leaves, failing.right(rule.program())) if fine and i is not None]
-    in_all_places = (edits_of_inputs(rule.backward, output), edits_of_numbers(rule.backward, numbers))
-    for edit in itertools.chain(*in_all_places, edits(rule.backward, REPAIRS, numbers, output, spared)):
-        if time.monotonic() > deadline:
-            break
+    known = itertools.chain(
+        edits_of_inputs(rule.backward, output),
+        edits_of_numbers(rule.backward, numbers),
+        edits(rule.backward, REPAIRS, numbers, output, spared),
+    )
+    off = lambda edited: failing.value(edited, output, leaf) - failing.exact[leaf]
+    others = fitted(rule.backward, output, spared, off)
+    for edit in itertools.chain(_until(deadline, known), _until(deadline + _TO_FIT, others)):
         edited = edit.change()
         if not failing.nearly(edited, output, leaf):
             continue
@@ -91,9 +98,13 @@ class _Witness:
 
     def nearly(self, backward: ClosedJaxpr, output: int, leaf: int) -> bool:
         """Whether one output of an edited backward pass comes so near that a closer look is worth it."""
+        return _agree(self.value(backward, output, leaf), self.exact[leaf])
+
+    def value(self, backward: ClosedJaxpr, output: int, leaf: int) -> np.ndarray:
+        """The gradient of an argument, by an edited backward pass."""
         shown = backward.jaxpr.replace(outvars=[backward.jaxpr.outvars[output]])
         (value,) = evaluated_anew(shown, self.values, {}, self.equations)
-        return _agree(np.broadcast_to(value, np.shape(self.exact[leaf])), self.exact[leaf])
+        return np.broadcast_to(value, np.shape(self.exact[leaf]))
 
     @functools.cached_property
     def values(self) -> dict[Any, Any]:
@@ -116,6 +127,10 @@ class _Witness:
     def _run(self, program):
         with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
             return bounded(program, set())(self.inputs, lifted())[:2]
+
+
+def _until(deadline: float, found: Iterator[Edit]) -> Iterator[Edit]:
+    return itertools.takewhile(lambda _: time.monotonic() <= deadline, found)
 
 
 def _agree(got, exact) -> bool:

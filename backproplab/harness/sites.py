@@ -1,7 +1,7 @@
 """The equations of a backward pass that may be edited: what is in scope at each, and the program with another in its place."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class _Value:
 class Site:
     """One equation with what is in scope before it.
 
-    shared: whether a result that is to stay as it is depends on it.
+    shared: whether a result that is to stay as it is depends on it. made_by: the equations before it, by what they make.
     """
 
     eqn: Any
@@ -43,6 +43,7 @@ class Site:
     numbers: Sequence[float]
     replace: Callable[[list], ClosedJaxpr]
     shared: bool
+    made_by: Mapping[Any, Any]
 
     @property
     def out(self) -> Any:
@@ -93,7 +94,7 @@ def sites_of(
 
     def walk(jaxpr, scope, replace):
         names = statement_names(jaxpr.eqns)
-        made = {v for eqn in jaxpr.eqns if author_frame(eqn) for v in eqn.outvars}
+        made_by = {v: eqn for eqn in jaxpr.eqns for v in eqn.outvars}
         for i, eqn in enumerate(jaxpr.eqns):
             frame = author_frame(eqn)
             where = f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" if frame else at_the_ends
@@ -102,10 +103,12 @@ def sites_of(
             put = functools.partial(_put, replace, jaxpr, i)
             # a result that an equation has just made is edited there
             end = eqn.primitive.name in ("copy", "copy_p") and (
-                isinstance(eqn.invars[0], Literal) or eqn.invars[0] not in made
+                isinstance(eqn.invars[0], Literal)
+                or eqn.invars[0] not in made_by
+                or not author_frame(made_by[eqn.invars[0]])
             )
             if id(eqn) in wanted and (frame or end):
-                yield where, number, Site(eqn, tuple(scope), numbers, put, id(eqn) in shared)
+                yield where, number, Site(eqn, tuple(scope), numbers, put, id(eqn) in shared, made_by)
             for body, inner_replace in _bodies(eqn, put) if id(eqn) in wanted else ():
                 inputs = [
                     _Value(v, f"input {k} of the loop", f"input {k}", False) for k, v in enumerate(body.jaxpr.invars)

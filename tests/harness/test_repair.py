@@ -167,6 +167,51 @@ def test_changes_of_matrices_places_and_loops(name):
     assert any(each in hint for each in words) and "test_repair.py:" in hint, (hint, verdict.cause)
 
 
+def by_columns(v, scale):
+    return v / jnp.sqrt((v * v).sum(0, keepdims=True)) * scale
+
+
+def of_columns(v, scale, dy):
+    size = jnp.sqrt((v * v).sum(0, keepdims=True))
+    unit = v / size
+    return scale / size * (dy - unit * (unit * dy).sum(1, keepdims=True)), (dy * unit).sum(0)
+
+
+def settled(w, b):
+    return jnp.linalg.solve(jnp.eye(5) - w / 10, b)
+
+
+def of_settled(w, b, dy, steps=5):
+    back = jax.lax.fori_loop(0, steps, lambda _, each: dy + w.T @ each / 10, dy)
+    return jnp.outer(back, settled(w, b)) / 10, back
+
+
+def grouped(x):
+    """Two heads share what each row holds."""
+    return jnp.stack([x, 2 * x], 1)
+
+
+PLACES = {
+    "a sum along another axis": (by_columns, of_columns, (W, B), ("to take the sum over axis 0, not over axis 1, makes",)),
+    "a mean along another axis": (lambda x: x - mean(x), lambda x, dy: (dy - dy.mean(0, keepdims=True),), (W,), ("the mean over axis 1, not over axis 0,",)),
+    "one place of an axis": (grouped, lambda x, dy: ((jnp.array([1, 2])[:, None] * dy)[:, 0],), (X,), ("to add up axis 1, not to take one place of it,",)),
+    "one place too far": (lambda x: x[1:] - x[:-1], lambda x, dy: (jnp.pad(dy, ((1, 0), (0, 0))) - jnp.pad(dy, ((1, 0), (0, 0))),), (X,), ("`pad`", "one place earlier along axis 0")),
+    "too few steps": (settled, of_settled, (W, B), ("to take 50 steps, not 5: it stops too early, makes the rule right",)),
+    "too few digits": (jax.scipy.special.ndtr, lambda x, dy: (0.39894 * dy * jnp.exp(-x * x / 2),), (X,), ("to use 0.3989422804 in place of 0.39894 makes",)),
+    "too few digits within": (lambda x: jnp.cos(np.e * x), lambda x, dy: (-np.e * dy * jnp.sin(2.718 * x),), (X,), ("in place of 2.718 makes",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_changes_of_axes_places_and_numbers(name):
+    """What a sum goes over, where an array begins, how long an iteration goes on, and a number that stands nowhere else."""
+    layer, backward, arguments, words = PLACES[name]
+    verdict = verify(with_rule(layer, backward), *arguments, dtypes=("float64",))
+    assert verdict.status == "fail"
+    hint = next((note for note in verdict.notes if note.startswith("hint: ")), "")
+    assert all(each in hint for each in words) and "test_repair.py:" in hint, (hint, verdict.cause)
+
+
 def one_name(x, dy):
     g = jnp.cos(x)
     first = g

@@ -1,0 +1,128 @@
+"""Edits of where an operation of a backward pass reaches: one place further, along another axis, for more steps."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal, Var
+
+from backproplab.harness import displaced
+from backproplab.harness.control import scan_sizes
+from backproplab.harness.error_rules import is_float
+from backproplab.harness.sites import Site, call, instead, with_item
+
+Edits = Iterator[tuple[str, str, Callable[[], list]]]
+_STEPS = (10, 60)  # times as many: an iteration that converges by a factor of 0.7 a step is then there
+_MOST_STEPS = 600
+_EXACTLY = 1e-9
+_MEETS = ("broadcast_in_dim", "mul", "sub", "add", "add_any", "div")
+_SPREADS = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims")
+
+
+def one_place(site: Site) -> Edits:
+    """An index, a start or a padding that is off by one."""
+    for axis in displaced.axes(site.eqn):
+        for by, where in ((1, "later"), (-1, "earlier")):
+            if displaced.fits(site.eqn, axis, by):
+                function = functools.partial(_displaced, site.eqn, axis, by)
+                words = f"to begin one place {where} along axis {axis}"
+                if site.eqn.primitive.name == "gather" or site.eqn.primitive.name.startswith("scatter"):
+                    words = f"to take an index one {'larger' if by > 0 else 'smaller'} (column {axis})"
+                yield f"{axis} {by}", words, instead(site, function, *site.eqn.invars)
+
+
+def _displaced(eqn: Any, axis: int, by: int, *operands):
+    return displaced.displaced(eqn, list(operands), axis, by)
+
+
+def other_axes(site: Site) -> Edits:
+    """A sum that meets the array again that it is a sum of: along other axes of it."""
+    for k, v in enumerate(site.eqn.invars if site.eqn.primitive.name in _MEETS and is_float(site.out.aval) else ()):
+        summed, share = _sum_behind(v, site)
+        if summed is None:
+            continue
+        operand, axes = summed.invars[0], tuple(summed.params["axes"])
+        shape = operand.aval.shape
+        counted = lambda axes, shape=shape: math.prod(shape[a] for a in axes)
+        for other in [(a,) for a in range(len(shape))] + [tuple(range(len(shape)))]:
+            if set(other) != set(axes) and counted(other) > 1:
+                mean = abs(share * counted(axes) - 1) < _EXACTLY  # of a mean, the count is another as well
+                function = functools.partial(_along, axes=other, factor=1 / counted(other) if mean else share)
+                words = f"to take the {'mean' if mean else 'sum'} over {_axes(other)}, not over {_axes(axes)},"
+                yield f"{k} {other}", words, _of_operand(site, k, function, operand)
+
+
+def _sum_behind(v: Any, site: Site) -> tuple[Any, float]:
+    """The sum that an operand is, of an array of the result's shape, and by what number it is multiplied."""
+    share = 1.0
+    while not isinstance(v, Literal) and v in site.made_by:
+        eqn = site.made_by[v]
+        name, operands = eqn.primitive.name, eqn.invars
+        if name == "reduce_sum":
+            return (eqn, share) if operands[0].aval.shape == site.out.aval.shape else (None, share)
+        if name in ("div", "mul") and isinstance(operands[1], Literal) and np.ndim(operands[1].val) == 0:
+            share = share / float(operands[1].val) if name == "div" else share * float(operands[1].val)
+        elif name not in _SPREADS:
+            break
+        v = operands[0]
+    return None, share
+
+
+def _of_operand(site: Site, k: int, function: Callable, operand: Any) -> Callable[[], list]:
+    """The equation with `function(operand)` in place of its operand number `k`; or that alone, of a broadcast."""
+    if site.eqn.primitive.name == "broadcast_in_dim":
+        return instead(site, function, operand)
+
+    def make():
+        passed = Var(operand.aval)
+        taking = site.eqn.replace(invars=with_item(site.eqn.invars, k, passed))
+        return [call(site.eqn, function, [operand], passed, {}), taking]
+
+    return make
+
+
+def _along(x, axes, factor):
+    return jnp.broadcast_to(factor * x.sum(axes, keepdims=True), x.shape)
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
+
+
+def whole_axis(site: Site) -> Edits:
+    """What stands at one place of an axis, in place of the sum along it."""
+    if site.eqn.primitive.name != "slice" or not is_float(site.out.aval):
+        return
+    (operand,), p = site.eqn.invars, site.eqn.params
+    for axis, (start, limit) in enumerate(zip(p["start_indices"], p["limit_indices"])):
+        if limit - start == 1 < operand.aval.shape[axis]:
+            function = functools.partial(_summed, site.eqn, axis)
+            yield f"{axis}", f"to add up axis {axis}, not to take one place of it,", instead(site, function, operand)
+
+
+def _summed(eqn: Any, axis: int, x):
+    ends = {key: list(eqn.params[key]) for key in ("start_indices", "limit_indices")}
+    ends["start_indices"][axis], ends["limit_indices"][axis] = 0, x.shape[axis]
+    return jax.lax.slice(x, **ends, strides=eqn.params["strides"]).sum(axis, keepdims=True)
+
+
+def more_steps(site: Site) -> Edits:
+    """An iteration that stops before it has settled, or one step off."""
+    if site.eqn.primitive.name != "scan" or any(v.aval.shape for v in _stacked(site.eqn)):
+        return
+    length = site.eqn.params["length"]
+    for other in (length + 1, length - 1, *(n * length for n in _STEPS)):
+        if 0 < other <= _MOST_STEPS:
+            changed = lambda other=other: [site.eqn.replace(params=site.eqn.params | {"length": other})]
+            words = f"to take {other} steps, not {length}: it stops too {'early' if other > length else 'late'},"
+            yield f"{other}", words, changed
+
+
+def _stacked(scan: Any) -> list:
+    """What a loop takes apart and puts together step by step."""
+    consts, carry = scan_sizes(scan.params)
+    return [*scan.invars[consts + carry :], *scan.outvars[carry:]]
