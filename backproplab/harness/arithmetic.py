@@ -10,6 +10,7 @@ from backproplab.harness.autodiff import ARITHMETIC_RESOLVES, AS_GOOD, FORMULA_R
 from backproplab.harness.blame import line_of_gradient
 from backproplab.harness.compare import Difference, in_double, largest
 from backproplab.harness.error_rules import lifted
+from backproplab.harness.narrowed import narrowed
 from backproplab.harness.point import Point
 from backproplab.harness.programs import float_types
 from backproplab.harness.verdict import Check
@@ -42,7 +43,13 @@ def arithmetic_checks(p: Point, seed: int) -> Iterator[Check]:
         if check.status != "fail" and any(_as_good_as(d, np.zeros(()), p).wrong.any() for d in own):
             lossy = next((d for d in against() if d.wrong.any()), None)
             if lossy is not None and np.isfinite(lossy.bound).all():
-                check = _lossy(p, label, lossy, "a cast to fewer digits, or a difference that cancels")
+                low = leaf >= len(p.outputs) and narrowed(p, leaf - len(p.outputs))
+                reason = (
+                    f"it is rounded to {low} on its way"
+                    if low
+                    else "a cast to fewer digits, or a difference that cancels"
+                )
+                check = _lossy(p, label, lossy, reason)
         if _carried(p, rounds, leaf, own, of_oracle):
             furthest = max(own, key=lambda d: float(np.max(d.error, initial=0.0)) / (d.scale or 1.0))
             check = _lossy(p, label, furthest, f"sums are carried in {p.dtype}, where autodiff carries them in float32")

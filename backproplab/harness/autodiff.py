@@ -13,12 +13,13 @@ from backproplab.harness.blame import line_of_gradient
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.counterfactual import other_function
-from backproplab.harness.diagnosis import diagnose, numbers_in_play
+from backproplab.harness.diagnosis import diagnose, numbers_in_play, worst_entry
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.evaluated import evaluated
 from backproplab.harness.jitted import jitted
 from backproplab.harness.kinks import AT_ONCE, Kink, judge_kink
 from backproplab.harness.measured import measured
+from backproplab.harness.narrowed import narrowed
 from backproplab.harness.numerical import SURE, agrees_with_differences, differences_refute
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
@@ -296,7 +297,11 @@ def _failed(name: str, label: str, p: Point, leaf: int, d: Difference, cotangent
     if leaf < len(p.outputs):
         cause = f"fwd returns another value than the function: {d.got[i]:.9g} at {list(i)} in place of {d.exact[i]:.9g}"
         return Check(name, "fail", None, *numbers, cause=cause, where=line_of(getattr(p.case.fn, "fwd", None)))
-    cause = diagnose(label, d.got, d.exact, d.wrong | np.isnan(d.got), **_context(p, leaf, cotangents, seed))
+    wrong = d.wrong | np.isnan(d.got)
+    if name == p.dtype and (low := narrowed(p, leaf - len(p.outputs))):  # the formula is judged elsewhere
+        cause = f"the gradient of {label} is rounded to {low} on its way; {worst_entry(d.got, d.exact, wrong)}"
+    else:
+        cause = diagnose(label, d.got, d.exact, wrong, **_context(p, leaf, cotangents, seed))
     where = line_of_gradient(p.case.fn, p.args, label)
     return Check(name, "fail", label, *numbers, cause=cause, where=where)
 

@@ -41,7 +41,7 @@ def diagnose(
     with np.errstate(all="ignore"):  # an array in play may hold infinities
         sentence = next(_hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, unread), None)
         sentence = sentence or f"is wrong in {int(wrong.sum())} of {wrong.size} entries{_spread(got, right, wrong)}"
-    return f"the gradient of {label} {sentence}; {_worst(got, right, wrong)}"
+    return f"the gradient of {label} {sentence}; {worst_entry(got, right, wrong)}"
 
 
 def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, unread):
@@ -259,7 +259,8 @@ def _spread(got, right, wrong) -> str:
     return ""
 
 
-def _worst(got, right, wrong) -> str:
+def worst_entry(got: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> str:
+    """The entry that is off by most of those where `wrong`, both values."""
     with np.errstate(all="ignore"):
         error = np.where(wrong, np.nan_to_num(np.abs(got - right), nan=np.inf, posinf=np.inf), -1.0)
     if not error.size:

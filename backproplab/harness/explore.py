@@ -12,7 +12,7 @@ import numpy as np
 from backproplab.harness.arithmetic import arithmetic_checks
 from backproplab.harness.astray import astray
 from backproplab.harness.autodiff import OVERRULED
-from backproplab.harness.compare import Difference, in_double
+from backproplab.harness.compare import Difference, in_double, same
 from backproplab.harness.error_rules import executed
 from backproplab.harness.inside import judged
 from backproplab.harness.neighbours import Neighbour, neighbours
@@ -31,6 +31,9 @@ _FAR = 1e-6  # of the largest entry: more than float64 takes from a formula that
 _NINE_DIGITS = 1e-9
 _SENSELESS = 1e30  # a result that nobody means, and so is an error of one over that
 _SMALL = ("times 0.001", "times 1e-06")
+_FIXED = (
+    "the gradient of {} is the right one without that change: the rule has a value of its own in place of what is set"
+)
 _MASKED = -1e4  # a logit whose exponential is 0
 
 
@@ -162,7 +165,18 @@ def _failing(p: Point, example: Point, seed: int, name: str, words: str, notes: 
     # autodiff, known to be wrong, convicts no number alone
     if OVERRULED in notes and _finite(p, seed) and not contradiction(p, seed):
         return None
-    return replace(failed, name=name, cause=f"{words}: {failed.cause}")
+    cause = _FIXED.format(failed.argument) if _as_before(p, example, failed, seed) else failed.cause
+    return replace(failed, name=name, cause=f"{words}: {cause}")
+
+
+def _as_before(p: Point, example: Point, failed: Check, seed: int) -> bool:
+    """Whether the wrong gradient is the right one of the function with the settings of the example."""
+    types = lambda q: [(x.shape, x.dtype) for x in (*q.view.diff, *q.outputs)]
+    if p.pair is example.pair or failed.argument not in p.view.labels or types(p) != types(example):
+        return False
+    cotangents, leaf = p.cotangents("random", seed), len(p.outputs) + p.view.labels.index(failed.argument)
+    right = example.pair.oracle(example.moved(p.view.diff).inputs(cotangents))[leaf]
+    return same(p.formulas(cotangents)[leaf].got, right)
 
 
 def _neither(p: Point, failed: Check, seed: int) -> bool:
