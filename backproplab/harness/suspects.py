@@ -30,6 +30,7 @@ def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Susp
         yield from _of_ends(p, leaf, cotangents)
         yield from _of_outputs(p, leaf, cotangents)
         yield from _of_other_cotangents(p, leaf, cotangents)
+        yield from _of_rearranged_cotangents(p, leaf, cotangents)
         yield from _of_other_arguments(p, leaf, cotangents)
         yield from _of_exchanged_arguments(p, leaf, cotangents)
 
@@ -117,21 +118,36 @@ def _only(c: np.ndarray, i: int, axis: int = 0) -> np.ndarray:
 
 
 def _of_other_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
-    """Another argument, which the rule should have flipped or transposed, or should not have."""
+    """An argument that the rule should have flipped, transposed or moved on by one, or should not have."""
     for k, (x, label) in enumerate(zip(p.view.diff, p.view.labels)):
-        if k == leaf:
-            continue
-        axes = [a for a in range(x.ndim) if x.shape[a] > 1]
-        changes = [(f"flipped along axis {a}", np.flip(x, a)) for a in axes]
-        changes += [("flipped along all axes", np.flip(x))] if len(axes) > 1 else []
-        for a, b in itertools.pairwise(axes):
-            if len(axes) > 2:
-                changes.append((f"flipped along axes {a} and {b}", np.flip(x, (a, b))))
-            if x.shape[a] == x.shape[b]:
-                changes.append((f"with axes {a} and {b} exchanged", np.swapaxes(x, a, b)))
-        for words, changed in changes:
-            other = p.moved([*p.view.diff[:k], np.ascontiguousarray(changed), *p.view.diff[k + 1 :]])
+        for words, changed in _rearranged(x):
+            other = p.moved([*p.view.diff[:k], changed, *p.view.diff[k + 1 :]])
             yield f"is the right one for {label} {words}", _right(other, leaf, cotangents)
+
+
+def _of_rearranged_cotangents(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """The same of a cotangent."""
+    for k, c in enumerate(cotangents[:_OUTPUTS]):
+        for words, changed in _rearranged(c):
+            other = [*cotangents[:k], changed, *cotangents[k + 1 :]]
+            yield f"is the right one for {_cotangent(k, cotangents)} {words}", _right(p, leaf, other)
+
+
+def _rearranged(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """An array in another order, in words."""
+    axes = [a for a in range(x.ndim) if x.shape[a] > 1]
+    changes = [(f"flipped along axis {a}", np.flip(x, a)) for a in axes]
+    changes += [("flipped along all axes", np.flip(x))] if len(axes) > 1 else []
+    for a, b in itertools.pairwise(axes):
+        if len(axes) > 2:
+            changes.append((f"flipped along axes {a} and {b}", np.flip(x, (a, b))))
+        if x.shape[a] == x.shape[b]:
+            changes.append((f"with axes {a} and {b} exchanged", np.swapaxes(x, a, b)))
+            changes.append((f"made symmetric in axes {a} and {b}", (x + np.swapaxes(x, a, b)) / 2))
+    changes += [(f"moved on by {by} along axis {a}", np.roll(x, by, a)) for a in axes for by in (1, -1)]
+    changes += [("conjugated", np.conj(x))] if np.iscomplexobj(x) else []
+    for words, changed in changes:
+        yield words, np.array(changed, x.dtype, order="C")
 
 
 def _of_exchanged_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
