@@ -14,6 +14,7 @@ from backproplab.harness.compare import Difference, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.counterfactual import other_function
 from backproplab.harness.diagnosis import diagnose, numbers_in_play, worst_entry
+from backproplab.harness.edits import literals
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.evaluated import evaluated
 from backproplab.harness.jitted import jitted
@@ -42,6 +43,7 @@ _MANY = 5_000  # numbers; of more, slopes are asked for in one direction after t
 _CONVOLUTIONS = ("conv_general_dilated",)
 _SLOPES = 12  # times that they are asked for, about
 _SURE_AGAIN = 1e-2  # of a slope: the error bar of differences that agree in the widest dtype already
+_OFTEN = (0.0, 0.5, 1.0, 2.0)  # numbers that say nothing
 AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 OVERRULED = "autodiff disagrees with the rule and with finite differences, which agree"
 _NUMERICAL = "JAX cannot differentiate the function without its rule: finite differences judge it, which resolve less"
@@ -316,12 +318,13 @@ def _context(p: Point, leaf: int, cotangents: list, seed: int) -> dict:
     arrays = [*arguments, *numbered("the output", exact[:count]), *numbered("the cotangent", cotangents)]
     gradients = dict(zip(p.view.labels, map(np.asarray, exact[count:])))
     sizes = numbers_in_play([*arguments, *numbered("the output", cotangents)])
+    written = {f"the number {x:.9g}": x for x in literals(p.stripped) if abs(x) not in _OFTEN}
     return {
         "sizes": sizes,
         "others": {name: g for name, g in gradients.items() if name != p.view.labels[leaf - count]},
         "suspects": suspects(p, leaf - count, cotangents),
         "unread": unread(p, leaf - count, cotangents),
-        "arrays": {name: np.asarray(x) for name, x in arrays if np.asarray(x).dtype.kind in "fb"},
+        "arrays": {name: np.asarray(x) for name, x in [*arrays, *written.items()] if np.asarray(x).dtype.kind in "fb"},
         "otherwise": lambda: other_function(p, leaf - count, seed, sizes),
     }
 

@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from backproplab.harness.backward import flat
 from backproplab.harness.compare import largest
-from backproplab.harness.diagnosis import in_numbers
+from backproplab.harness.diagnosis import in_numbers, place
 from backproplab.harness.evaluated import evaluated, evaluated_anew
 from backproplab.harness.jitted import jitted
 from backproplab.harness.neighbours import jittered
@@ -43,7 +43,8 @@ class _Found:
 
     turned: a switch and where it would stand. more: or else paths, each with how much more often it would count than it
     should, beside the right gradient, or without that if they are `alone`. along: or else a path and an axis, at each
-    index of which it counts a number of times of its own.
+    index of which it counts a number of times of its own. lost: or else a path that is left out where another one, or
+    where the array, is not 0.
     """
 
     words: str
@@ -51,6 +52,7 @@ class _Found:
     more: tuple[tuple[int, float], ...] = ()
     alone: bool = False
     along: tuple[int, int] | None = None
+    lost: tuple[int, int | np.ndarray] | None = None
 
 
 def other_function(p: Point, leaf: int, seed: int, sizes: Mapping[float, str], seconds: float = _SECONDS) -> str | None:
@@ -103,6 +105,7 @@ def _candidates(here: "_Witness", leaf: int, sizes: Mapping[float, str], deadlin
         yield from (_Found(words, (i, setting)) for setting, words in switch.settings)
     if got.size > 1 and shares:
         yield from _pairs(here, leaf, shares, sizes)
+    yield from _overwritten(here, leaf, shares)
     for i, share in shares.items() if got.ndim > 1 else ():
         if not here.same(share, here.right[leaf], leaf):  # of the whole gradient, that is another sentence
             for axis in range(got.ndim):
@@ -148,6 +151,21 @@ def _pairs(here: "_Witness", leaf: int, shares: dict[int, np.ndarray], sizes: Ma
         more, several = float(count[i, j]), [numbers[i], numbers[j]]
         words = _counted([switches[k] for k in several], 1 + more, sizes)
         yield _Found(words, more=tuple((k, more) for k in several))
+
+
+def _overwritten(here: "_Witness", leaf: int, shares: dict[int, np.ndarray]) -> Iterator[_Found]:
+    """A path that is lost at some entries: where another one comes in as well, or at places of their own."""
+    mistake, switches = here.mistakes[leaf], here.switched.switches
+    wrong = np.abs(mistake) > _SAME * largest([mistake])
+    for i, share in shares.items():
+        if wrong.all() or not here.same(mistake, -share * wrong, leaf) or not np.any((share != 0) & ~wrong):
+            continue
+        path = f"leaves out the path through {switches[i].what}"
+        for j, other in shares.items():
+            if j != i and np.array_equal((share != 0) & (other != 0), (share != 0) & wrong):
+                words = f"{path} where that through {switches[j].what} comes in as well: one overwrites the other"
+                yield _Found(words, lost=(i, j))
+        yield _Found(f"{path} in {int(wrong.sum())} of {wrong.size} entries{place(wrong)}", lost=(i, wrong))
 
 
 def _is_round(count: float) -> bool:
@@ -255,6 +273,10 @@ class _Witness:
             expected = self.right[leaf] + _scaled_along(
                 found.along[1], self.share(found.along[0], leaf), self.mistakes[leaf]
             )
+        elif found.lost:
+            i, where = found.lost
+            at = where if isinstance(where, np.ndarray) else self.share(where, leaf) != 0
+            expected = self.right[leaf] - self.share(i, leaf) * at
         else:
             beside = np.zeros_like(self.right[leaf]) if found.alone else self.right[leaf]
             expected = sum((more * self.share(i, leaf) for i, more in found.more), beside)

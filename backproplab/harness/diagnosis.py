@@ -50,7 +50,7 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, u
         kind = "nan" if np.isnan(got).any() else "infinite"
         against = " where the right one is finite" if np.isfinite(right[~finite]).any() else ""
         region = _region(~finite, arrays)
-        where = f", {region}" if region else _place(~finite & np.isfinite(right))
+        where = f", {region}" if region else place(~finite & np.isfinite(right))
         yield f"is {kind} in {int((~finite).sum())} of {got.size} entries{against}{where}"
         return
     if not np.isfinite(right).all():
@@ -93,10 +93,10 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, u
     if region := _region(wrong, arrays):
         yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries, {region}{_local_factor(got, right, wrong, sizes)}"
     if wrong.mean() <= 0.5:
-        yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries only{_place(wrong)}{_local_factor(got, right, wrong, sizes)}"
+        yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries only{place(wrong)}{_local_factor(got, right, wrong, sizes)}"
         return
     if not (near or np.iscomplexobj(right)) and same(np.abs(got), np.abs(right), _NUMBER):
-        yield f"has the wrong sign in {int(wrong.sum())} of {wrong.size} entries{_place(wrong)}"
+        yield f"has the wrong sign in {int(wrong.sum())} of {wrong.size} entries{place(wrong)}"
         return
     yield from _missing_term(got, right)
 
@@ -234,7 +234,7 @@ def _region(wrong: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str | None:
     return None
 
 
-def _place(wrong) -> str:
+def place(wrong: np.ndarray) -> str:
     """The wrong entries as a product of index sets, if they are few along some axis."""
     words = []
     for axis in range(wrong.ndim):

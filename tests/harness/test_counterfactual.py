@@ -228,6 +228,27 @@ def test_a_bound_that_was_forgotten():
     assert "without the bound `2.0` in `min` (test_counterfactual.py:" in words
 
 
+def test_paths_that_overwrite_each_other():
+    """Where two windows of one array overlap, one alone; and a path that is lost at some places, which are said."""
+    fn = lambda x: jnp.sin(x[:-1]) * jnp.cos(x[1:])
+
+    def dx(r, dy):
+        low, high = r[0][:-1], r[0][1:]
+        wide = jnp.zeros_like(r[0]).at[1:].set(-dy * jnp.sin(low) * jnp.sin(high))
+        return (wide.at[:-1].set(dy * jnp.cos(low) * jnp.cos(high)),)
+
+    words = other_function(at(by_hand(fn, dx), X), 0, 0, {})
+    assert "leaves out the path through" in words and "one overwrites the other" in words
+
+    def edge(r, dy):
+        low, high = r[0][:-1], r[0][1:]
+        wide = jnp.zeros_like(r[0]).at[1:].set((-dy * jnp.sin(low) * jnp.sin(high)).at[2].set(0))
+        return (wide.at[:-1].add(dy * jnp.cos(low) * jnp.cos(high)),)
+
+    words = other_function(at(by_hand(fn, edge), X), 0, 0, {})
+    assert "leaves out the path through" in words and "in 4 of 24 entries, at index 3 of axis 0" in words
+
+
 def test_what_holds_at_one_point_alone_is_not_said():
     """At equal rows a mean over the rows is a row: the other point tells them apart. Nor is anything said of noise."""
     equal = np.tile(X[:1], (6, 1))

@@ -78,3 +78,9 @@ def test_a_mask_is_called_by_its_name():
     masked = by_hand(lambda x, mask: jnp.where(mask, x, 0), lambda args, dy: (dy, None))
     v = verify(masked, X, MASK)
     assert v.cause.startswith("the gradient of x is the right one without its factor mask")
+
+
+def test_a_number_of_the_function():
+    """Written into it, and left out of the rule."""
+    scaled = by_hand(lambda x: jnp.sin(x) * 0.995, lambda args, dy: (dy * jnp.cos(args[0]),))
+    assert verify(scaled, X).cause.startswith("the gradient of x is the right one without its factor the number 0.995")
