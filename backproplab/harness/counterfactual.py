@@ -158,7 +158,9 @@ def _overwritten(here: "_Witness", leaf: int, shares: dict[int, np.ndarray]) -> 
     mistake, switches = here.mistakes[leaf], here.switched.switches
     wrong = np.abs(mistake) > _SAME * largest([mistake])
     for i, share in shares.items():
-        if wrong.all() or not here.same(mistake, -share * wrong, leaf) or not np.any((share != 0) & ~wrong):
+        if wrong.all() or here.same(share, here.right[leaf], leaf):  # of the whole gradient, its place says more
+            continue
+        if not here.same(mistake, -share * wrong, leaf) or not np.any((share != 0) & ~wrong):
             continue
         path = f"leaves out the path through {switches[i].what}"
         for j, other in shares.items():
