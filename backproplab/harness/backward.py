@@ -12,7 +12,7 @@ import itertools
 import linecache
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -57,11 +57,12 @@ class Backward:
 class Rule:
     """Forward and backward pass of a point's function.
 
-    forward: flat, from `[*view.diff, *view.rest]` to the leaves of the residuals.
+    forward: flat, from `[*view.diff, *view.rest]` to the leaves of the residuals. values: the variables of what it returns.
     leaves: for each gradient of the point, which output of the backward jaxpr it is; None where the rule returns none.
     """
 
     forward: ClosedJaxpr
+    values: tuple[Any, ...]
     backward: Backward
     leaves: tuple[int | None, ...]
 
@@ -101,8 +102,26 @@ def rule_of(p: Point) -> Rule:
         args = with_defaults(fn, p.view.rebuild(p.view.diff, p.view.rest))
         cotangent = jax.tree.map(_cotangent_type, y)
         backward = trace_backward(bwd, [args[i] for i in static], residuals, cotangent)
-    closed = flat(ClosedJaxpr(closed.jaxpr.replace(outvars=closed.jaxpr.outvars[: len(leaves)]), closed.consts))
-    return Rule(closed, backward, _gradient_leaves(p, backward, static))
+    closed = flat(closed)
+    kept, values = closed.jaxpr.outvars[: len(leaves)], closed.jaxpr.outvars[len(leaves) :][: len(jax.tree.leaves(y))]
+    keeping = ClosedJaxpr(closed.jaxpr.replace(outvars=kept), closed.consts)
+    return Rule(keeping, tuple(values), backward, _gradient_leaves(p, backward, static))
+
+
+def reaching_further(rule: Rule, names: Sequence[str]) -> Rule:
+    """The rule whose backward pass is handed all arguments, called `names`, and the outputs, whether or not it kept them."""
+    kept, inputs = rule.forward.jaxpr.outvars, rule.forward.jaxpr.invars
+    outputs = [("the output" if len(rule.values) == 1 else f"output {k}", v) for k, v in enumerate(rule.values)]
+    more = {v: name for name, v in reversed([*zip(names, inputs), *outputs]) if isinstance(v, Var) and v not in kept}
+    handed = [Var(v.aval) for v in more]
+    back = rule.backward.jaxpr.jaxpr
+    invars = [*back.invars[: len(kept)], *handed, *back.invars[len(kept) :]]
+    called = (*rule.backward.names[: len(kept)], *more.values(), *rule.backward.names[len(kept) :])
+    backward = replace(
+        rule.backward, jaxpr=ClosedJaxpr(back.replace(invars=invars), rule.backward.jaxpr.consts), names=called
+    )
+    forward = ClosedJaxpr(rule.forward.jaxpr.replace(outvars=[*kept, *more]), rule.forward.consts)
+    return replace(rule, forward=forward, backward=backward)
 
 
 def trace_backward(bwd: Callable, options: Sequence, residuals: Any, dy: Any) -> Backward:

@@ -1,6 +1,7 @@
 """What each kind of edit makes of an equation: a detail that tells it apart, its words, and the equations in its place."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 
 import jax
@@ -147,6 +148,16 @@ def _times(site, given_only=False, function=None, words="to be multiplied by"):
             yield value.key, f"{words} {quoted(value.name)}", after(site, function or _product, value.var)
 
 
+def _times_slope(site):
+    """By what the derivatives of logistic functions, hyperbolic tangents and logarithms are made of."""
+    if is_float(site.out.aval) and computes(site):
+        for value in site.floats(given_only=True):
+            for (form, function), (words, how) in itertools.product(_SLOPES, FACTORS):
+                name = form.format(quoted(value.name))
+                of_slope = functools.partial(_by_function, how, function)
+                yield f"{form} {words} {value.key}", f"to be {words} {name}", after(site, of_slope, value.var)
+
+
 def _row(site):
     shape = site.out.aval.shape
     if computes(site) and len(shape) and shape[0] > 1:
@@ -224,6 +235,7 @@ MAKERS: dict[str, Callable[[Site], Iterator[tuple[str, str, Callable]]]] = {
     "other value": _other_value, "average": _average, "first only": _first_only, "transposed": _transposed, "times": _times,
     "times input": lambda site: _times(site, given_only=True),
     "over input": lambda site: _times(site, True, _quotient, "to be divided by"),
+    "times slope": _times_slope,
     "row": _row, "unmasked": _unmasked, "bfloat16": _bfloat16, "scaled": _scaled, "shifted": _shifted, "masked": _masked,
     "centred": _centred, "plus": _plus, "symmetric": _symmetric, "accumulated": _accumulated, "function": _function,
     "axes": relocated.other_axes, "displaced": relocated.one_place, "steps": relocated.more_steps, "added up": relocated.whole_axis,
@@ -246,6 +258,16 @@ def _quotient(x, y):
     return x / _aligned(y, x)
 
 
+def _by_function(how, function, x, y):
+    return how(x, function(y))
+
+
+_SLOPES = (
+    ("1 + {}", lambda y: 1 + y),
+    ("1 - {}", lambda y: 1 - y),
+    ("1 - {}^2", lambda y: 1 - y * y),
+    ("{0} (1 - {0})", lambda y: y * (1 - y)),
+)
 FACTORS = (("multiplied by", _product), ("divided by", _quotient))
 
 

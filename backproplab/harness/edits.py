@@ -8,6 +8,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
@@ -16,13 +17,23 @@ from backproplab.harness.backward import Backward, author_frame
 from backproplab.harness.contract import line_of
 from backproplab.harness.edit_kinds import FACTORS, FUNCTIONS, MAKERS
 from backproplab.harness.pruning import bodies, with_bodies
-from backproplab.harness.sites import broadcasts, call, changed, is_float, is_number, program_of, shown, sites_of
+from backproplab.harness.sites import (
+    broadcasts,
+    call,
+    changed,
+    is_float,
+    is_number,
+    program_of,
+    quoted,
+    shown,
+    sites_of,
+)
 
 MUTATIONS = ("sign", "left out", "dropped", "swapped", "transposed", "exponent", "number", "other value", "average",
              "first only", "times input", "row", "unmasked", "bfloat16")  # fmt: skip
 # In the order of how likely each is to be what was meant.
 REPAIRS = ("sign", "transposed", "swapped", "dropped", "left out", "exponent", "number", "accumulated", "times input", "over input",
-           "symmetric", "other value", "axes", "added up", "displaced", "steps", "scaled", "shifted", "masked", "centred", "average", "function", "plus", "unmasked", "times")  # fmt: skip
+           "symmetric", "other value", "axes", "added up", "displaced", "steps", "scaled", "shifted", "masked", "centred", "average", "times slope", "function", "plus", "unmasked", "times")  # fmt: skip
 _FEW, _EXACTLY = 4, 1e-9  # multiples of a number, and how exactly they are such
 
 
@@ -71,29 +82,37 @@ def edits(
 
 
 def edits_of_inputs(backward: Backward, output: int) -> Iterator[Edit]:
-    """An input of the rule multiplied or divided by another, or a function of it, wherever one gradient, and no other, takes it."""
+    """An input of the rule multiplied or divided by another, or replaced by it or by a function of its own: wherever one
+    gradient, and no other, takes it, or else throughout."""
     jaxpr = backward.jaxpr.jaxpr
     own = program_of(backward, [output])
     others = program_of(backward, [i for i in range(len(jaxpr.outvars)) if i != output])
-    exclusive = [eqn for eqn in own if eqn not in others]
     copied = {eqn.invars[0]: eqn.outvars[0] for eqn in jaxpr.eqns if eqn.primitive.name in ("copy", "copy_p")}
     given = [(copied.get(v, v), name) for v, name in zip(jaxpr.invars, backward.names)]
+    takes = lambda v, eqns: [eqn for eqn in eqns if v in [u for u in eqn.invars if not isinstance(u, Literal)]]
     for v, name in given:
-        users = [eqn for eqn in exclusive if v in [u for u in eqn.invars if not isinstance(u, Literal)]]
-        if not users or not is_float(v.aval):
-            continue
-        frame = next((f for f in map(author_frame, users) if f), None)
-        where = f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" if frame else line_of(backward.bwd) or ""
-        by_another = [
-            (words, function, w, factor)
-            for (w, factor), (words, function) in itertools.product(given, FACTORS)
-            if is_float(w.aval) and broadcasts(w.aval, v.aval)
-        ]
-        changes = [(f"{words} `{factor}`", factor, function, [v, w]) for words, function, w, factor in by_another]
-        changes += [(f"replaced by its {what}", what, function, [v]) for what, function in FUNCTIONS]
-        for words, detail, function, operands in changes:
-            change = functools.partial(_used, backward.jaxpr, users, v, function, operands)
-            yield Edit("input", where, name, 0, detail, f"to be {words} wherever this gradient takes it", change)
+        exclusive, everywhere = takes(v, [eqn for eqn in own if eqn not in others]), takes(v, jaxpr.eqns)
+        if is_float(v.aval) and exclusive:
+            yield from _edits_of_input(backward, v, name, given, exclusive, "wherever this gradient takes it")
+        if is_float(v.aval) and takes(v, own) and len(everywhere) > len(exclusive):
+            yield from _edits_of_input(backward, v, name, given, everywhere, "throughout")
+
+
+def _edits_of_input(
+    backward: Backward, v: Any, name: str, given: Sequence[tuple[Any, str]], users: list, where_to: str
+) -> Iterator[Edit]:
+    frame = next((f for f in map(author_frame, users) if f), None)
+    where = f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" if frame else line_of(backward.bwd) or ""
+    by_another = [
+        (words, function, w, other)
+        for (w, other), (words, function) in itertools.product(given, (*FACTORS, ("replaced by", _instead)))
+        if is_float(w.aval) and broadcasts(w.aval, v.aval) and w is not v
+    ]
+    changes = [(f"{words} {quoted(other)}", other, function, [v, w]) for words, function, w, other in by_another]
+    changes += [(f"replaced by its {what}", what, function, [v]) for what, function in FUNCTIONS]
+    for words, detail, function, operands in changes:
+        change = functools.partial(_used, backward.jaxpr, users, v, function, operands)
+        yield Edit("input", where, name, 0, detail, f"to be {words} {where_to}", change)
 
 
 def edits_of_numbers(backward: Backward, numbers: Iterable[float]) -> Iterator[Edit]:
@@ -143,6 +162,10 @@ def _renumbered(closed: ClosedJaxpr, own: float, other: float) -> ClosedJaxpr:
 def _with_number(v: Literal, own: float, other: float) -> Literal:
     times = _times(own, float(v.val)) if np.isfinite(v.val) else None
     return v if times is None else Literal(np.asarray(times * other, np.asarray(v.val).dtype), v.aval)
+
+
+def _instead(x, other):
+    return other
 
 
 def _used(closed, users, v, function, operands) -> ClosedJaxpr:

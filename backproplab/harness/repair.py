@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
-from backproplab.harness.backward import Rule, rule_of
+from backproplab.harness.backward import Rule, reaching_further, rule_of
 from backproplab.harness.compare import Difference
 from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, edits_of_numbers, literals
 from backproplab.harness.error_rules import lifted
@@ -50,7 +50,7 @@ def hint(p: Point, label: str, seed: int, seconds: float = _SECONDS) -> str | No
 
 def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool] | None:
     """The first edit that makes all gradients right, or else the first that makes this one right; and which it is."""
-    rule = rule_of(p)
+    rule = reaching_further(rule_of(p), [*p.view.labels, *p.view.rest_labels])
     output = rule.leaves[leaf]
     if output is None:
         return None

@@ -151,7 +151,8 @@ MATRICES = {
     "a number in two places": (quick, of_quick, (X,), ("use 1.702 in place of 1.7, there and wherever else it stands, makes the rule",)),
     "a number and three times it": (tanh_gelu, of_tanh_gelu, (X,), ("use 0.044715 in place of 0.04715, there and wherever",)),
     "a number left out": (thinned, lambda x, dy: (jnp.where(x > 0, dy, 0),), (X,), ("to be divided by 0.7",)),
-    "the input for the output": (jnp.tanh, lambda x, dy: (dy * (1 - x * x),), (X,), ("replaced by its hyperbolic tangent",)),
+    "the input for the output": (jnp.tanh, lambda x, dy: (dy * (1 - x * x),), (X,), ("replaced by the output",)),
+    "the input for its tanh": (lambda x: jnp.tanh(x) + x, lambda x, dy: (dy * (2 - x * x),), (X,), ("replaced by its hyperbolic tangent",)),
     "a variance for a deviation": (spread, lambda x, v, dy: (dy / v, -dy * x / v**1.5 / 2), (X, np.exp(X)), ("square root",)),
     "another value in a loop": (run, of_run, (W, X), ("`mixed`",)),
 }  # fmt: skip
@@ -216,10 +217,10 @@ def one_name(x, dy):
     g = jnp.cos(x)
     first = g
     g = g * jnp.exp(jnp.sin(x))
-    return (dy * first + 0 * g,)
+    return (dy * (first + 1) + 0 * g,)
 
 
 def test_two_values_of_one_name():
     """They are told apart where a rule gives one name to one after the other."""
-    verdict = verify(with_rule(lambda x: jnp.exp(jnp.sin(x)), one_name), X, dtypes=("float64",))
+    verdict = verify(with_rule(lambda x: jnp.exp(jnp.sin(x)) + x, one_name), X, dtypes=("float64",))
     assert any("to use another value of `g` makes the rule right" in note for note in verdict.notes)
