@@ -4,10 +4,8 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import jax
 import ml_dtypes
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
 from backproplab.harness.blame import line_of_gradient
 from backproplab.harness.compare import Difference, largest
@@ -16,17 +14,14 @@ from backproplab.harness.counterfactual import other_function
 from backproplab.harness.diagnosis import diagnose, numbers_in_play, worst_entry
 from backproplab.harness.edits import literals
 from backproplab.harness.error_rules import lifted
-from backproplab.harness.evaluated import evaluated
-from backproplab.harness.jitted import jitted
-from backproplab.harness.kinks import AT_ONCE, Kink, judge_kink
+from backproplab.harness.kink_at import kink_at
+from backproplab.harness.kinks import Kink
 from backproplab.harness.measured import measured
 from backproplab.harness.narrowed import narrowed
 from backproplab.harness.numerical import SURE, agrees_with_differences, differences_refute
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.primitives import is_key
-from backproplab.harness.programs import analysis, short
-from backproplab.harness.strip import batches_by_itself, holds, strip
 from backproplab.harness.suspects import suspects, unread
 from backproplab.harness.verdict import Check
 
@@ -37,15 +32,13 @@ FORMULA_RESOLVES = 1e-6
 _APPROXIMATED = 2.0**-20  # of an entry
 ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
+_STEPS_ASIDE = 2.0**-7  # the same: farther than finite differences reach
 _NOT_BY_CHANCE = 1e3  # times the measured noise
-_UNEVEN = 0.75  # a cotangent at a kink: exact in every dtype, and not its own square
-_MANY = 5_000  # numbers; of more, slopes are asked for in one direction after the other
-_CONVOLUTIONS = ("conv_general_dilated",)
-_SLOPES = 12  # times that they are asked for, about
 _SURE_AGAIN = 1e-2  # of a slope: the error bar of differences that agree in the widest dtype already
 _OFTEN = (0.0, 0.5, 1.0, 2.0)  # numbers that say nothing
 AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 OVERRULED = "autodiff disagrees with the rule and with finite differences, which agree"
+_MEETING = "finite differences find kinks of several entries that meet: judged a small step beside"
 _NUMERICAL = "JAX cannot differentiate the function without its rule: finite differences judge it, which resolve less"
 
 
@@ -60,7 +53,11 @@ def formula_checks(p: Point, seed: int, notes: list[str], again: bool = False) -
     if p.pair.numerical and _NUMERICAL not in notes:
         notes.append(_NUMERICAL)
     rounds = p.rounds(seed)[:1] if again else p.rounds(seed)
-    looked = functools.cache(lambda: _kink(p, seed))
+    if p.pair.numerical and any(np.isinf(d.bound[np.isfinite(d.exact)]).any() for d in p.formulas(rounds[0])):
+        if _MEETING not in notes:
+            notes.append(_MEETING)
+        p = _beside(p, seed, _STEPS_ASIDE)
+    looked = functools.cache(lambda: kink_at(p, seed))
     if _differ(p, rounds, again) and (kink := looked()) and kink.admissible:
         yield from _beside_kink(p, rounds, kink, seed, notes, again)
         return
@@ -72,11 +69,16 @@ def formula_checks(p: Point, seed: int, notes: list[str], again: bool = False) -
 
 def checks_beside_kink(p: Point, seed: int, notes: list[str]) -> list[Check]:
     """The same a random step away from a point on a kink; the checks of the point itself if it is none."""
-    generator = np.random.default_rng(seed)
-    step = lambda x: np.where(np.isfinite(x), _BESIDE * max(largest([x]), 1.0) * generator.normal(size=np.shape(x)), 0)
-    beside = p if _kink(p, seed) is None else p.moved([(x + step(x)).astype(x.dtype) for x in p.view.diff])
+    beside = p if kink_at(p, seed) is None else _beside(p, seed)
     rounds = [p.cotangents("random", seed), p.cotangents("random", seed + 1)]
     return _unless_overruled(beside, rounds, seed, _compared(beside, rounds, seed), notes)
+
+
+def _beside(p: Point, seed: int, share: float = _BESIDE) -> Point:
+    """A random step away, a share of each argument's size."""
+    generator = np.random.default_rng(seed)
+    step = lambda x: np.where(np.isfinite(x), share * max(largest([x]), 1.0) * generator.normal(size=np.shape(x)), 0)
+    return p.moved([(x + step(x)).astype(x.dtype) for x in p.view.diff])
 
 
 def _compared(p: Point, rounds: list, seed: int, again: bool = False) -> list[Check]:
@@ -327,64 +329,3 @@ def _context(p: Point, leaf: int, cotangents: list, seed: int) -> dict:
         "arrays": {name: np.asarray(x) for name, x in [*arrays, *written.items()] if np.asarray(x).dtype.kind in "fb"},
         "otherwise": lambda: other_function(p, leaf - count, seed, sizes),
     }
-
-
-def _kink(p: Point, seed: int) -> Kink | None:
-    """Whether the point lies on a kink, and what the rule chose there; all in float64 at exactly these numbers."""
-    if any(np.iscomplexobj(x) for x in p.view.diff) or p.pair.numerical:  # whose error bars count jumps of the slope
-        return None
-    diff = [np.asarray(x, np.float64) for x in p.view.diff]
-    oracle = strip(p.view.call(p.case.reference or p.case.fn))
-
-    def forward(diff, v, rest):
-        return jax.jvp(lambda d: oracle(d, rest), (diff,), (v,))[1]
-
-    few = sum(map(np.size, diff)) + sum(np.prod(y.shape, dtype=int) for y in p.outputs) <= _MANY
-    # several kernels in one convolution are groups of channels, over which XLA's CPU compiler is slow
-    together = few and not batches_by_itself(p.pair.jaxprs[1]) and not holds(_CONVOLUTIONS, p.pair.jaxprs[1])
-    several = jax.vmap(forward, (0, 0, None)) if together else forward
-
-    def value_slopes(directions, offsets):
-        moved = [[x + d for x, d in zip(diff, offset)] for offset in offsets]
-        if not together:
-            found = [_slopes(p, several, at, v) for at, v in zip(moved, directions)]
-            return [np.stack([np.ravel(s) for s in slopes]) for slopes in zip(*found)]
-        last = [-1] * (AT_ONCE - len(moved))  # repeated: one program for any number of them
-        stacked = [
-            [np.stack([each[i] for each in (*xs, *[xs[k] for k in last])]) for i in range(len(diff))]
-            for xs in (moved, directions)
-        ]
-        return [np.reshape(s, (AT_ONCE, -1))[: len(moved)] for s in _slopes(p, several, *stacked)]
-
-    def row_gradients(places):
-        cotangents = [np.zeros((len(places), *y.shape), y.dtype) for y in p.outputs]
-        for row, (output, entry) in enumerate(places):
-            cotangents[output].reshape(len(places), -1)[row, entry] = _UNEVEN
-        rule = p.pair.by_hand
-        if batches_by_itself(rule):  # another way to the gradients than the one that is judged
-            one_by_one = [
-                p.pair.analyse_rule(p.inputs([c[k] for c in cotangents]), lifted())[0] for k in range(len(places))
-            ]
-            return [np.stack(rows) / _UNEVEN for rows in zip(*(values[len(p.outputs) :] for values in one_by_one))]
-        inputs = p.inputs(cotangents)
-        axes = [None] * (len(inputs) - len(cotangents)) + [0] * len(cotangents)
-        with jax.enable_x64(p.wide):
-            rows = jax.make_jaxpr(jax.vmap(jaxpr_as_fun(rule), axes))(*inputs)
-        return [gradient / _UNEVEN for gradient in analysis(rows, set())(inputs, lifted())[0][len(p.outputs) :]]
-
-    return judge_kink(value_slopes, row_gradients, diff, seed, AT_ONCE if few else 1)
-
-
-def _slopes(p: Point, forward: Callable, diff: list, v: list) -> list:
-    """`forward` at so many points: interpreted or compiled, whichever costs less."""
-    inputs = [*diff, *v, *p.view.rest]
-
-    def traced():
-        with jax.enable_x64(True):
-            closed = jax.make_jaxpr(forward)(diff, v, p.view.rest)
-            if short(closed, _SLOPES):
-                return lambda inputs: evaluated(closed, inputs)
-            return jitted(lambda inputs: jaxpr_as_fun(closed)(*inputs), sum(map(np.size, diff)), jax.devices("cpu")[0])
-
-    with jax.enable_x64(True):
-        return p.once("slopes", traced)(inputs)

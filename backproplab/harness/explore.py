@@ -3,7 +3,7 @@
 From a case without a name, which is an example; a case with a name is a chosen point and stands for itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import jax
@@ -12,8 +12,9 @@ import numpy as np
 from backproplab.harness.arithmetic import arithmetic_checks
 from backproplab.harness.astray import astray
 from backproplab.harness.autodiff import OVERRULED
-from backproplab.harness.compare import Difference, in_double, same
+from backproplab.harness.compare import Difference, in_double, largest, same
 from backproplab.harness.error_rules import executed
+from backproplab.harness.evaluated import evaluated
 from backproplab.harness.inside import judged
 from backproplab.harness.neighbours import Neighbour, neighbours
 from backproplab.harness.numerical import SEAM, bend, contradiction
@@ -141,17 +142,32 @@ def _size(args: tuple) -> int:
 def _accepts(case, args, p: Point) -> bool:
     """Whether the function itself takes the arguments: undifferentiated, so that its rule is not asked.
 
-    Where one has a leading axis more, what comes out must have it, too, or sum it up: else it was taken for another axis.
+    Where one has a leading axis more, it must be a batch: what comes out is that of its rows, stacked, summed or averaged.
+    Else it was taken for another axis, about which the rule's author has promised nothing.
     """
     seen = view(case, args)
+    longer = [np.ndim(x) > np.ndim(was) for x, was in zip(seen.diff, p.view.diff)]
+    rows = [[x[k] if more else x for x, more in zip(seen.diff, longer)] for k in range(2)] if any(longer) else []
     try:
         with jax.enable_x64(p.wide):
-            for f in filter(None, (case.fn, case.reference)):
-                outputs = jax.eval_shape(seen.call(f), seen.diff, seen.rest)
+            for call in map(seen.call, filter(None, (case.fn, case.reference))):
+                jax.eval_shape(call, seen.diff, seen.rest)
+                if rows and not all(map(_of_rows, *(_values(call, diff, seen.rest) for diff in [seen.diff, *rows]))):
+                    return False
     except Exception:
         return False
-    added = {np.shape(x)[0] for x, was in zip(seen.diff, p.view.diff) if np.ndim(x) > np.ndim(was)}
-    return all(len(y.shape) <= len(was.shape) or added <= {*y.shape} for y, was in zip(outputs, p.outputs))
+    return True
+
+
+def _values(call: Callable, diff: list, rest: list) -> list:
+    return evaluated(jax.make_jaxpr(call)(diff, rest), [*diff, *rest])
+
+
+def _of_rows(whole, first, second) -> bool:
+    """Whether a value is that of two rows, as a batch has it."""
+    ways = (np.stack([first, second]), first + second, (first + second) / 2)
+    room = _FAR * largest([first, second])
+    return any(np.shape(whole) == np.shape(y) and np.allclose(whole, y, _FAR, room, equal_nan=True) for y in ways)
 
 
 def _failing(p: Point, example: Point, seed: int, name: str, words: str, notes: list[str]) -> Check | None:

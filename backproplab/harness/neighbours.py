@@ -164,12 +164,13 @@ def _other_sizes(p: Point, k: int, seed: int) -> Iterator[tuple[str, np.ndarray]
     r, domain = np.asarray(p.view.rest[k]), p.case.domain.get(p.view.rest_positions[k])
     most = room(p.stripped, len(p.view.diff) + k)
     others = [("0 everywhere", np.zeros_like(r))] if np.min(r) > 0 else []
-    if most is not None and most > np.max(r):
-        end = int(_COUNTS * max(np.max(r), 0) + _COUNTS if np.isinf(most) else most)
+    top, fits = int(np.max(r)), int(np.iinfo(r.dtype).max)
+    if most is not None and min(most, fits) > top:
+        end = int(min(_COUNTS * max(top, 0) + _COUNTS if np.isinf(most) else most, fits))
         drawn = np.random.default_rng([seed, r.size]).integers(max(np.min(r), 0), end + 1, r.shape)
         drawn.reshape(-1)[-1] = end
         others.append((f"up to {end}", np.sort(drawn) if r.ndim == 1 and np.all(r[:-1] <= r[1:]) else drawn))
-        others += [(f"{_A_BYTE} larger", r + _A_BYTE)] if np.isinf(most) else []
+        others += [(f"{_A_BYTE} larger", r + _A_BYTE)] if np.isinf(most) and top + _A_BYTE <= fits else []
     for words, other in others:
         moved = _within(r, other, domain)
         if moved is not r and np.array_equal(moved, other):

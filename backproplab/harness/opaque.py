@@ -3,6 +3,8 @@
 Entry by entry fourth-order central differences at a ladder of steps, of which that with the narrowest error bar counts.
 The bar holds truncation (the change from twice the step), rounding (a guess, so many roundings of the value), and the
 jump between the slopes from the two sides where it does not fall with the step: at a kink any slope between them is right.
+Where kinks of several entries meet, as of equal numbers that are sorted, slopes beyond those of the two sides may be right
+as well: then nothing is known.
 """
 
 from collections.abc import Callable
@@ -22,6 +24,8 @@ _STEPS = 2.0 ** -np.arange(3.0, 17.0, 2.0)  # of the size of an entry
 _PLACES = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 4.0, -4.0])  # in steps
 _ROUNDINGS = 64.0
 _SAFETY = 4.0
+_BENT = 1e-3  # of a slope: a jump that stays and is larger is a kink
+_BESIDE = 2  # points
 _NO_ROOM = 1e-290  # for a step, at the end of an interval: then it goes beyond, where a kink or NaN widens the bar
 _NARROW = 2.0**-6  # of a step, where only small changes are allowed
 
@@ -60,15 +64,31 @@ def by_differences(call: Callable, diff: list, rest: list, domains: list, device
         with jax.enable_x64(wide), jax.default_device(device):
             x = [np.asarray(g, t.dtype) for g, t in zip(given, typed)]
             out = [np.asarray(y, np.float64) for y in values(x, others)]
-            found = [
-                _slopes(along[i](x, others, cotangents, steps.astype(x[i].dtype)), steps, unit)
-                for i, steps in enumerate(map(_steps, given, domains))
+            ladders = [*map(_steps, given, domains)]
+            slopes = lambda x: [
+                _slopes(f(x, others, cotangents, steps.astype(at.dtype)), steps, unit)
+                for f, at, steps in zip(along, x, ladders)
             ]
+            found = _unless_kinks_meet(slopes, x, ladders)
         shaped = [(v.reshape(np.shape(g)), e.reshape(np.shape(g))) for (v, e), g in zip(found, given)]
         errors = [_ROUNDINGS * unit * np.abs(y) for y in out]
         return [*out, *[v for v, _ in shaped]], [*errors, *[e for _, e in shaped]]
 
     return gradients
+
+
+def _unless_kinks_meet(slopes: Callable[[list], list], x: list, ladders: list) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Slopes and bars at `x`: those of entries on kinks are infinite if a slope beside the point is none of those between."""
+    found = slopes(x)
+    bent = [b for _, _, b in found]
+    generator = np.random.default_rng(0)
+    for _ in range(_BESIDE if any(map(np.any, bent)) else 0):
+        aside = [np.where(b, steps[:, 1] * generator.uniform(-1, 1, len(b)), 0) for b, steps in zip(bent, ladders)]
+        beside = slopes([(y + d.reshape(y.shape)).astype(y.dtype) for y, d in zip(x, aside)])
+        beyond = (np.abs(t - s) > e + f for (s, e, _), (t, f, _) in zip(found, beside))
+        if any(np.any(far & b) for far, b in zip(beyond, bent)):
+            return [(s, np.where(b, np.inf, e)) for s, e, b in found]
+    return [(s, e) for s, e, _ in found]
 
 
 def _runs(call: Callable, diff: list, rest: list) -> bool:
@@ -117,11 +137,11 @@ def _steps(x: Any, domain: Any) -> np.ndarray:
     return np.where(room[:, None] > _NO_ROOM, np.minimum(steps, room[:, None]), steps)
 
 
-def _slopes(samples: list, steps: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Of every entry the slope and its error bar; the samples are at `_PLACES`, of each step."""
+def _slopes(samples: list, steps: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every entry the slope, its error bar and whether there is a kink; the samples are at `_PLACES`, of each step."""
     values, sizes = (np.asarray(s, np.float64) for s in samples)
     if not values.size:
-        return np.zeros(len(values)), np.zeros(len(values))
+        return np.zeros(len(values)), np.zeros(len(values)), np.zeros(len(values), bool)
     at = {place: values[..., i] for i, place in enumerate(_PLACES)}
     noise = _ROUNDINGS * unit * sizes.max(-1) / steps
     with np.errstate(invalid="ignore", over="ignore"):
@@ -133,5 +153,5 @@ def _slopes(samples: list, steps: np.ndarray, unit: float) -> tuple[np.ndarray, 
         bar = _SAFETY / 15 * np.abs(fine - coarse) + 1.5 * noise + stays
     bar = np.where(np.isnan(bar), np.inf, bar)
     best = np.argmin(bar, 1)[:, None]
-    slope, error = (np.take_along_axis(a, best, 1)[:, 0] for a in (fine, bar))
-    return slope, error
+    slope, error, jump, noise = (np.take_along_axis(a, best, 1)[:, 0] for a in (fine, bar, stays, noise))
+    return slope, error, jump > np.maximum(_BENT * np.abs(slope), _SAFETY * noise)

@@ -109,7 +109,8 @@ def _read_once(jaxpr: Jaxpr) -> tuple[_Step, ...]:
 
 def _rule_and_reads(eqn: Any, made_by: dict) -> tuple[Callable, tuple]:
     """What computes an equation's bounds, and from which variables: its own, and for some others besides."""
-    of_several = error_rules.own_extreme(eqn, made_by) or error_rules.added_to_scattered(eqn, made_by)
+    patterns = (error_rules.own_extreme, error_rules.between, error_rules.added_to_scattered)
+    of_several = next(filter(None, (pattern(eqn, made_by) for pattern in patterns)), None)
     return of_several or (error_rules.rule_for(eqn) or error_rules.unbounded, tuple(eqn.invars))
 
 

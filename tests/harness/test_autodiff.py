@@ -29,7 +29,7 @@ def test_the_kink_is_needed(monkeypatch, slope):
     verdict = verify(case)
     assert verdict.passed, str(verdict)
     assert any(f"lies {slope:.0%} of the way" in note for note in verdict.notes)
-    monkeypatch.setattr(autodiff, "_kink", lambda p, seed: None)
+    monkeypatch.setattr(autodiff, "kink_at", lambda p, seed: None)
     assert verify(case).status == "fail"
 
 

@@ -233,6 +233,13 @@ def test_a_leading_axis_that_is_taken_for_another():
         return (jnp.zeros_like(args[0]).at[jnp.argsort(args[0])[1]].add(dy),)
 
     assert verify(by_hand(second, bwd), normal(5)).status == "pass"
+    mean_then_floor = by_hand(
+        lambda x, y: jnp.sum(jnp.maximum(jnp.mean(x * y, 0), 0.1)),
+        lambda args, dy: tuple(
+            dy * (jnp.mean(args[0] * args[1], 0) > 0.1) * other / len(args[0]) for other in args[::-1]
+        ),
+    )
+    assert verify(mean_then_floor, normal(4, 3), normal(4, 3)).status == "pass"  # of two batches, no batch of batches
     total = by_hand(lambda x: jnp.sum(x * x), lambda args, dy: (2 * args[0] * dy * args[0].ndim,))
     assert verify(total, normal(5)).status == "fail"  # what sums it up takes it for what it is
 

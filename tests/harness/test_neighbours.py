@@ -164,6 +164,8 @@ def test_larger_whole_numbers():
     assert of(found, 0) == [12]
     _, found = around(lambda x, k: x * k, normal(3), np.array([0, 1, 2]), domain={1: "fixed"})
     assert of(found, 0) == []
+    _, found = around(lambda x, k: x * k, normal(3), np.array([0, 1, 100], np.int8))
+    assert of(found, 0) == [127]  # of those that there are
 
 
 def test_lengths_of_nothing():

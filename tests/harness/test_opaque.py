@@ -119,6 +119,31 @@ def test_a_callback_at_its_kink(slope):
     assert verify(on_the_host(slope), X).status == "pass"
 
 
+def sorted_on_the_host(order):
+    """A weighted sum of sorted numbers, whose order numpy finds: at equal ones no slope of one alone is the gradient's."""
+    host = lambda x: np.argsort(-np.asarray(x), axis=-1, kind="stable").astype(np.int32)
+    places = lambda x: jax.pure_callback(host, jax.ShapeDtypeStruct(x.shape, np.int32), x, vmap_method="expand_dims")
+
+    @jax.custom_vjp
+    def f(x, w):
+        return jnp.sum(x[places(x)] * w)
+
+    def bwd(kept, dy):
+        x, w, places = kept
+        return jnp.zeros_like(x).at[places].set(dy * order(w)), dy * x[places]
+
+    f.defvjp(lambda x, w: (f(x, w), (x, w, places(x))), bwd)
+    return f
+
+
+@pytest.mark.parametrize("x", [np.array([0.5, 0.1, 0.9, -0.3]), np.array([1.0, 0.0, 1.0, 1.0])], ids=["apart", "equal"])
+def test_where_kinks_meet(x):
+    """Any order of equal numbers is one; beside them there is one order, and another is wrong."""
+    w = np.array([0.3, -1.2, 0.8, 2.0])
+    assert verify(sorted_on_the_host(lambda w: w), x, w).status == "pass"
+    assert verify(sorted_on_the_host(lambda w: w[::-1]), x, w).status == "fail"
+
+
 def test_a_wrong_callback():
     """By a factor."""
     assert verify(on_the_host(lambda x: 1.01 * jnp.sign(x)), X).status == "fail"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from backproplab.harness.error_rules.added_to_scattered import added_to_scattered
 from backproplab.harness.error_rules.arithmetic import UNBOUNDED, error_array
+from backproplab.harness.error_rules.between import between
 from backproplab.harness.error_rules.casts import convert, exact, natively, reduce_precision
 from backproplab.harness.error_rules.choices import (
     argmax,
@@ -86,7 +87,7 @@ from backproplab.harness.error_rules.own_extremes import own_extreme
 from backproplab.harness.error_rules.units import STEPS, UNITS
 from backproplab.harness.primitives import name_of
 
-__all__ = ["BRANCHING", "RULES", "UNBOUNDED", "Bounded", "Machine", "added_to_scattered", "error_array", "executed", "is_complex", "is_float", "is_inexact",
+__all__ = ["BRANCHING", "RULES", "UNBOUNDED", "Bounded", "Machine", "added_to_scattered", "between", "error_array", "executed", "is_complex", "is_float", "is_inexact",
            "lifted", "name_of_dtype", "natively", "outcome", "own_extreme", "rule_for", "storage_roundoff", "unbounded", "widest"]  # fmt: skip
 
 _GENTLE = ("sin", "cos", "bessel_i0e", "bessel_i1e")
