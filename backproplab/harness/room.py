@@ -32,8 +32,10 @@ def room(program: ClosedJaxpr, place: int) -> float | None:
         ours = [v for v in given if v in same]
         if name == "iota":
             counted[eqn.outvars[0]] = eqn.params["shape"][eqn.params["dimension"]] - 1.0
-        elif name in _MOVES and ours:
+        elif (name in _MOVES or name == "max") and ours:
             same.update(eqn.outvars)
+        elif name in ("min", "clamp") and ours:
+            continue  # what comes of it is as large as it may be, however large the number
         elif name in _MOVES and given and given[0] in counted:
             counted[eqn.outvars[0]] = counted[given[0]]
         elif name == "select_n" and (ours or shifted.intersection(given)):

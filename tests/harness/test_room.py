@@ -18,6 +18,8 @@ ROOMS = {
     "where it is added up": (lambda x, k: jnp.zeros(5).at[k].add(x[:, 0]), 4),
     "a count": (lambda x, k: x * k[:, None] + jax.lax.lgamma(k + 1.0)[:, None], np.inf),
     "a count that has terms": (lambda x, k: jnp.where(jnp.arange(9) < k[:, None], x[:, :1], 0).sum(1) * (k == 0), 9),
+    "a place that is clipped": (lambda x, k: x[jnp.clip(k, 0, 2)], np.inf),
+    "a place that is kept from below": (lambda x, k: x[jnp.maximum(k, 0)], 2),
     "steps": (lambda x, k: jax.lax.fori_loop(0, k[0], lambda i, x: x * x, x), None),
     "a place on its way": (lambda x, k: x[k * 2 % 3], None),
     "another argument's": (lambda x, k: jnp.where(k > x[:, 0], 1.0, x[:, 1]), None),
