@@ -319,7 +319,7 @@ def _context(p: Point, leaf: int, cotangents: list, seed: int) -> dict:
     numbered = lambda what, arrays: [(what if count == 1 else f"{what} {k}", x) for k, x in enumerate(arrays)]
     arrays = [*arguments, *numbered("the output", exact[:count]), *numbered("the cotangent", cotangents)]
     gradients = dict(zip(p.view.labels, map(np.asarray, exact[count:])))
-    sizes = numbers_in_play([*arguments, *numbered("the output", cotangents)])
+    sizes = numbers_in_play(arguments, numbered("the output", cotangents))
     written = {f"the number {x:.9g}": x for x in literals(p.stripped) if abs(x) not in _OFTEN}
     return {
         "sizes": sizes,

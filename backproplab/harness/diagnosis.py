@@ -92,11 +92,12 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, u
         return
     if region := _region(wrong, arrays):
         yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries, {region}{_local_factor(got, right, wrong, sizes)}"
-    if wrong.mean() <= 0.5:
-        yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries only{place(wrong)}{_local_factor(got, right, wrong, sizes)}"
-        return
-    if not (near or np.iscomplexobj(right)) and same(np.abs(got), np.abs(right), _NUMBER):
+    if wrong.mean() > 0.5 and not (near or np.iscomplexobj(right)) and same(np.abs(got), np.abs(right), _NUMBER):
         yield f"has the wrong sign in {int(wrong.sum())} of {wrong.size} entries{place(wrong)}"
+        return
+    factor = "" if wrong.all() else _local_factor(got, right, wrong, sizes)
+    if wrong.mean() <= 0.5 or factor:
+        yield f"is wrong in {int(wrong.sum())} of {wrong.size} entries only{place(wrong)}{factor}"
         return
     yield from _missing_term(got, right)
 
@@ -118,6 +119,10 @@ def _rearranged(got, right, others):
             if same(got, -np.transpose(right, axes)):
                 yield "is minus the transpose of the right one"
                 return
+    for sentence, folded in _folded(right):
+        if same(got, folded) and not same(folded, right):
+            yield sentence
+            return
     for other, gradient in others.items():
         if gradient.shape == got.shape and same(got, gradient):
             yield f"is the right gradient of {other}: two cotangents are swapped"
@@ -130,6 +135,26 @@ def _rearranged(got, right, others):
         if right.shape[axis] > 1 and same(got, np.flip(right, axis)):
             yield f"is the right one in reverse order along axis {axis}"
             return
+
+
+def _folded(right):
+    """Of a matrix: what it becomes where it is taken for a triangle, or for symmetric."""
+    if right.ndim < 2 or right.shape[-1] != right.shape[-2] or right.shape[-1] == 1:
+        return
+    turned = np.swapaxes(right, -1, -2)
+    diagonal = right * np.eye(right.shape[-1])
+    for name, triangle in (("lower", np.tril), ("upper", np.triu)):
+        yield f"is the {name} triangle of the right one, the rest zero", triangle(right)
+        yield (
+            f"is the right one folded onto its {name} triangle, as of a symmetric matrix",
+            triangle(right + turned - diagonal),
+        )
+    yield "is the right one and its transpose, added: the argument is taken for symmetric", right + turned
+    yield (
+        "is the right one and its transpose, added, the diagonal counted once: the argument is taken for symmetric",
+        right + turned - diagonal,
+    )
+    yield "is the mean of the right one and its transpose: the argument is taken for symmetric", (right + turned) / 2
 
 
 def _scaled_slices(got, right, sizes):
@@ -269,25 +294,35 @@ def worst_entry(got: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> str:
     return f"worst at {list(index)}: {got[index]:.6g}, right is {right[index]:.6g}"
 
 
-def numbers_in_play(arrays: Iterable[tuple[str, np.ndarray]]) -> dict[float, str]:
-    """Sizes above 1 of the named arrays' axes, and the counts of boolean and 0/1 arrays, with what they are."""
+def numbers_in_play(
+    arrays: Iterable[tuple[str, np.ndarray]], shapes: Iterable[tuple[str, np.ndarray]] = ()
+) -> dict[float, str]:
+    """Numbers that a gradient may have been divided by, with what they are.
+
+    Sizes above 1 of the named arrays' axes, counts of what is true, 1 or not negative, and sums; of `shapes` sizes alone.
+    """
     found: dict[float, str] = {}
     for name, array in arrays:
-        for axis, size in enumerate(np.shape(array)):
-            if size > 1:
-                found.setdefault(float(size), f"the size of axis {axis} of {name}")
         values = np.asarray(array)
-        if (
-            values.ndim
-            and values.size > 1
-            and values.dtype.kind in "bf"
-            and np.isin(values, (0, 1)).all()
-            and values.sum() > 1
-        ):
+        _sizes(name, values, found)
+        several = values.ndim and values.size > 1
+        if several and values.dtype.kind in "bf" and np.isin(values, (0, 1)).all() and values.sum() > 1:
             found.setdefault(float(values.sum()), f"the number of ones in {name}")
-        if values.ndim and values.size > 1:
-            found.setdefault(float(values.size), f"the size of {name}")
+        elif several and values.dtype.kind == "i" and 0 < (values >= 0).sum() < values.size:
+            found.setdefault(float((values >= 0).sum()), f"how many of {name} are not negative")
+        elif several and values.dtype.kind == "f" and np.isfinite(values).all() and values.sum() > _NUMBER:
+            found.setdefault(float(values.sum()), f"the sum of {name}")
+    for name, array in shapes:
+        _sizes(name, np.asarray(array), found)
     return found
+
+
+def _sizes(name: str, array: np.ndarray, found: dict[float, str]) -> None:
+    for axis, size in enumerate(array.shape):
+        if size > 1:
+            found.setdefault(float(size), f"the size of axis {axis} of {name}")
+    if array.size > 1:
+        found.setdefault(float(array.size), f"the size of {name}")
 
 
 def _in_digits(factor: float) -> str:

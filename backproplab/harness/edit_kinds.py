@@ -11,7 +11,7 @@ from jax.extend.core import Literal
 
 from backproplab.harness import relocated
 from backproplab.harness.control import split
-from backproplab.harness.error_rules import is_float
+from backproplab.harness.error_rules import is_complex, is_float
 from backproplab.harness.sites import (
     Site,
     after,
@@ -118,6 +118,25 @@ def _transposed(site):
     if name == "triangular_solve":  # which triangle is meant is said of the matrix as it is given
         other = site.eqn.replace(params=params | {"transpose_a": not params["transpose_a"]})
         yield "", f"to solve with {quoted(site.name(0))} transposed{' back' * params['transpose_a']}", lambda: [other]
+
+
+def _turned(site):
+    """A matrix, as it is made or as it is taken."""
+    shape = site.out.aval.shape
+    if not computes(site) or len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] == 1:
+        return
+    yield "", "to have its result transposed", after(site, _swap_last)
+    for i, v in enumerate(site.eqn.invars):
+        if not isinstance(v, Literal) and v.aval.shape == shape and site.eqn.primitive.name in _BINARY:
+            yield str(i), f"to transpose {quoted(site.name(i))} first", before(site, i, _swap_last)
+
+
+def _conjugated(site):
+    if is_complex(site.out.aval):
+        yield "", "to have its result conjugated", after(site, jnp.conj)
+    for i, v in enumerate(site.eqn.invars):
+        if is_complex(v.aval) and not isinstance(v, Literal):
+            yield str(i), f"to conjugate {quoted(site.name(i))} first", before(site, i, jnp.conj)
 
 
 def _symmetric(site):
@@ -239,6 +258,7 @@ MAKERS: dict[str, Callable[[Site], Iterator[tuple[str, str, Callable]]]] = {
     "row": _row, "unmasked": _unmasked, "bfloat16": _bfloat16, "scaled": _scaled, "shifted": _shifted, "masked": _masked,
     "centred": _centred, "plus": _plus, "symmetric": _symmetric, "accumulated": _accumulated, "function": _function,
     "axes": relocated.other_axes, "displaced": relocated.one_place, "steps": relocated.more_steps, "added up": relocated.whole_axis,
+    "other way": relocated.the_other_way, "turned": _turned, "conjugated": _conjugated,
 }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ MUTATIONS = ("sign", "left out", "dropped", "swapped", "transposed", "exponent",
              "first only", "times input", "row", "unmasked", "bfloat16")  # fmt: skip
 # In the order of how likely each is to be what was meant.
 REPAIRS = ("sign", "transposed", "swapped", "dropped", "left out", "exponent", "number", "accumulated", "times input", "over input",
-           "symmetric", "other value", "axes", "added up", "displaced", "steps", "scaled", "shifted", "masked", "centred", "average", "times slope", "function", "plus", "unmasked", "times")  # fmt: skip
+           "symmetric", "other value", "conjugated", "turned", "other way", "axes", "added up", "displaced", "steps", "scaled", "shifted", "masked", "centred", "average", "times slope", "function", "plus", "unmasked", "times")  # fmt: skip
 _FEW, _EXACTLY = 4, 1e-9  # multiples of a number, and how exactly they are such
 
 

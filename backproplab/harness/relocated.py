@@ -110,6 +110,33 @@ def _summed(eqn: Any, axis: int, x):
     return jax.lax.slice(x, **ends, strides=eqn.params["strides"]).sum(axis, keepdims=True)
 
 
+def the_other_way(site: Site) -> Edits:
+    """A running sum, a loop or a shift around an axis that goes the other way."""
+    eqn, p = site.eqn, site.eqn.params
+    if eqn.primitive.name in (*displaced.CUMULATIVE, "scan"):
+        changed = lambda: [eqn.replace(params=p | {"reverse": not p["reverse"]})]
+        yield "", f"to run {'forwards' if p['reverse'] else 'backwards'}", changed
+    if eqn.primitive.name == "concatenate" and (found := _rolled(site)):
+        operand, by = found
+        axis = p["dimension"]
+        words = f"to shift by {-by} along axis {axis}, not by {by},"
+        yield "", words, instead(site, functools.partial(jnp.roll, shift=-by, axis=axis), operand)
+
+
+def _rolled(site: Site) -> tuple[Any, int] | None:
+    """The operand and the shift of a concatenation that is one around an axis; None of any other."""
+    axis = site.eqn.params["dimension"]
+    makers = [site.made_by[v] for v in site.eqn.invars if not isinstance(v, Literal) and v in site.made_by]
+    if len(site.eqn.invars) != 2 or [m.primitive.name for m in makers] != ["slice", "slice"]:
+        return None
+    (operand,), (other,) = (m.invars for m in makers)
+    (start, end), (first, middle) = ((m.params["start_indices"][axis], m.params["limit_indices"][axis]) for m in makers)
+    size = operand.aval.shape[axis]
+    around = first == 0 and middle == start and end == size
+    whole = operand.aval.shape == site.out.aval.shape
+    return (operand, size - start) if operand is other and around and whole else None
+
+
 def more_steps(site: Site) -> Edits:
     """An iteration that stops before it has settled, or one step off."""
     if site.eqn.primitive.name != "scan" or any(v.aval.shape for v in _stacked(site.eqn)):

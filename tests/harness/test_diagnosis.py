@@ -49,6 +49,14 @@ SENTENCES = {
     "is 1.000001 times the right one;": RIGHT * 1.000001,
     "is the transpose of the right one": RIGHT.T,
     "is minus the transpose of the right one": -RIGHT.T,
+    "is the lower triangle of the right one, the rest zero": np.tril(RIGHT),
+    "is the right one folded onto its upper triangle, as of a symmetric matrix": np.triu(RIGHT + RIGHT.T)
+    - np.diag(np.diag(RIGHT)),
+    "is the right one and its transpose, added: the argument": RIGHT + RIGHT.T,
+    "is the right one and its transpose, added, the diagonal counted once": RIGHT + RIGHT.T - np.diag(np.diag(RIGHT)),
+    "is the mean of the right one and its transpose": (RIGHT + RIGHT.T) / 2,
+    "is wrong in 14 of 16 entries only, where it is 0.25 times the right one = 1/4": RIGHT
+    * np.where(np.isin(np.arange(16), (0, 6)).reshape(4, 4), 1, 0.25),
     "is the right one shifted by one along axis 1": np.roll(RIGHT, 1, 1),
     "is the right one in reverse order along axis 0": RIGHT[::-1],
     "is nan in 1 of 16 entries where the right one is finite, at index 2 of axis 0 and index 3 (the last) of axis 1": (
@@ -195,6 +203,9 @@ def test_numbers_in_play():
         6.0: "the size of mask",
     }
     assert numbers_in_play([("x", np.array(3.0))]) == {}
+    found = numbers_in_play([("labels", np.array([3, -1, 0, -1, 2])), ("weights", np.array([0.5, 1.75]))])
+    assert found[3.0] == "how many of labels are not negative" and found[2.25] == "the sum of weights"
+    assert numbers_in_play((), [("the output", np.array([0.5, 1.75]))]) == {2.0: "the size of axis 0 of the output"}
 
 
 # --- through verify: the sentence, the argument's path and the line ------------------------------------------------------

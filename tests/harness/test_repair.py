@@ -187,6 +187,11 @@ def of_settled(w, b, dy, steps=5):
     return jnp.outer(back, settled(w, b)) / 10, back
 
 
+def of_square(x, dy):
+    inner = dy * jnp.cos(x @ x) * x.T
+    return inner @ x.T + x.T @ inner + dy * jnp.sin(x @ x)
+
+
 def grouped(x):
     """Two heads share what each row holds."""
     return jnp.stack([x, 2 * x], 1)
@@ -197,6 +202,10 @@ PLACES = {
     "a mean along another axis": (lambda x: x - mean(x), lambda x, dy: (dy - dy.mean(0, keepdims=True),), (W,), ("the mean over axis 1, not over axis 0,",)),
     "one place of an axis": (grouped, lambda x, dy: ((jnp.array([1, 2])[:, None] * dy)[:, 0],), (X,), ("to add up axis 1, not to take one place of it,",)),
     "one place too far": (lambda x: x[1:] - x[:-1], lambda x, dy: (jnp.pad(dy, ((1, 0), (0, 0))) - jnp.pad(dy, ((1, 0), (0, 0))),), (X,), ("`pad`", "one place earlier along axis 0")),
+    "a shift the other way": (lambda x: x * jnp.roll(x, 1, 0), lambda x, dy: (dy * jnp.roll(x, 1, 0) + jnp.roll(dy * x, 1, 0),), (X,), ("`concatenate`", "to shift by -1 along axis 0, not by 1, makes the rule")),
+    "a sum from the wrong end": (lambda x: jnp.cumsum(x * x, 0), lambda x, dy: (2 * x * jnp.cumsum(dy, 0),), (X,), ("`cumsum`", "to run backwards makes the rule")),
+    "a matrix that is not turned": (lambda x: jnp.sin(x @ x) * x.T, lambda x, dy: (of_square(x, dy),), (W,), ("transpose",)),
+    "a conjugate": (lambda z: jnp.real(z * jnp.conj(z)) + jnp.imag(z), lambda z, dy: (2 * dy * z - 1j * dy,), (X + 1j * X[::-1],), ("conjugate",)),
     "too few steps": (settled, of_settled, (W, B), ("to take 50 steps, not 5: it stops too early, makes the rule right",)),
     "too few digits": (jax.scipy.special.ndtr, lambda x, dy: (0.39894 * dy * jnp.exp(-x * x / 2),), (X,), ("to use 0.3989422804 in place of 0.39894 makes",)),
     "too few digits within": (lambda x: jnp.cos(np.e * x), lambda x, dy: (-np.e * dy * jnp.sin(2.718 * x),), (X,), ("in place of 2.718 makes",)),
