@@ -230,10 +230,25 @@ class _Witness:
         self.mistakes = [got - right for got, right in zip(self.rule, self.right)]
         self.switched = switched
         self.inputs = [*p.inputs(cotangents), *[np.float64(1)] * len(switched.settings)]
+        self._start()
+        # what is subtracted before an exponential and comes out again would blur what goes through the sum of those
+        extremes = [i for i, switch in enumerate(switched.switches) if switch.extreme]
+        idle = [i for i in extremes if all(self._unmoved(i, k) for k in range(len(self.right)))]
+        for i in idle:
+            self.inputs[i - len(switched.settings)] = np.float64(_CUT)
+        if idle:
+            self._start()
+
+    def _unmoved(self, switch: int, leaf: int) -> bool:
+        right = self.right[leaf]
+        return bool(np.allclose(self.at(switch, _CUT, leaf), right, 0, _DIGITS * largest([right])))
+
+    def _start(self) -> None:
+        """Nothing turned, but for what the inputs say."""
         self.turned: dict[tuple[int, float], list[np.ndarray]] = {}
-        if switched.runs:
+        if self.switched.runs:
             return
-        jaxpr, consts = switched.closed.jaxpr, switched.closed.consts
+        jaxpr, consts = self.switched.closed.jaxpr, self.switched.closed.consts
         made = [v for eqn in jaxpr.eqns for v in eqn.outvars]
         values = evaluated(ClosedJaxpr(jaxpr.replace(outvars=made), consts), self.inputs)
         self.values = (

@@ -289,6 +289,7 @@ _SLOPES = (
     ("{0} (1 - {0})", lambda y: y * (1 - y)),
 )
 FACTORS = (("multiplied by", _product), ("divided by", _quotient))
+CHANGES = (*FACTORS, ("replaced by", lambda x, y: _aligned(y, x)))
 
 
 FUNCTIONS = (

@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 
 from backproplab.harness.backward import Backward, author_frame
 from backproplab.harness.contract import line_of
-from backproplab.harness.edit_kinds import FACTORS, FUNCTIONS, MAKERS
+from backproplab.harness.edit_kinds import CHANGES, FUNCTIONS, MAKERS
 from backproplab.harness.pruning import bodies, with_bodies
 from backproplab.harness.sites import (
     broadcasts,
@@ -105,7 +105,7 @@ def _edits_of_input(
     where = f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" if frame else line_of(backward.bwd) or ""
     by_another = [
         (words, function, w, other)
-        for (w, other), (words, function) in itertools.product(given, (*FACTORS, ("replaced by", _instead)))
+        for (w, other), (words, function) in itertools.product(given, CHANGES)
         if is_float(w.aval) and broadcasts(w.aval, v.aval) and w is not v
     ]
     changes = [(f"{words} {quoted(other)}", other, function, [v, w]) for words, function, w, other in by_another]
@@ -162,10 +162,6 @@ def _renumbered(closed: ClosedJaxpr, own: float, other: float) -> ClosedJaxpr:
 def _with_number(v: Literal, own: float, other: float) -> Literal:
     times = _times(own, float(v.val)) if np.isfinite(v.val) else None
     return v if times is None else Literal(np.asarray(times * other, np.asarray(v.val).dtype), v.aval)
-
-
-def _instead(x, other):
-    return other
 
 
 def _used(closed, users, v, function, operands) -> ClosedJaxpr:

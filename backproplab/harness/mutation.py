@@ -307,6 +307,8 @@ def _drawn(x: np.ndarray, domain: Any, generator: np.random.Generator) -> np.nda
         draw = generator.uniform(low, high, x.shape)
     elif np.isfinite(low) or np.isfinite(high):
         draw = low + np.abs(draw) if np.isfinite(low) else high - np.abs(draw)
+    if np.iscomplexobj(x):
+        draw = draw + 1j * generator.normal(size=x.shape)
     return draw.astype(x.dtype)
 
 

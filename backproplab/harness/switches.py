@@ -47,7 +47,7 @@ class Switch:
 
     what: what it acts on, for a sentence. settings: numbers other than 1 that it may be set to, each with the sentence
     that then holds of the gradient; none for a path, of which any number may be the factor. named: whether the author
-    has a name for it. repeated: whether it stands in the steps of a loop.
+    has a name for it. repeated: whether it stands in the steps of a loop. extreme: whether it is the largest of several.
     """
 
     key: tuple
@@ -55,6 +55,7 @@ class Switch:
     settings: tuple[tuple[float, str], ...] = ()
     named: bool = False
     repeated: bool = False
+    extreme: bool = False
 
     @property
     def path(self) -> bool:
@@ -100,7 +101,7 @@ def _switches(jaxpr: Jaxpr, moving: set[Var], names: dict[Any, str], called: str
                 yield Switch((id(eqn), "into", k), f"{_name(v, names)} into {here}{_side(eqn, k)}")
         if made and _operation(eqn) not in _MOVES:
             result = f"{_name(made[0], names)}{at}"
-            yield Switch((id(eqn), "out", 0), result, named=i in assigned)
+            yield Switch((id(eqn), "out", 0), result, named=i in assigned, extreme=eqn.primitive.name == "reduce_max")
             if not is_float(made[0].aval):
                 conjugated = f"conjugates what comes back through {result}, or does not where it should"
                 yield Switch((id(eqn), "conjugate", 0), result, ((OFF, conjugated),))

@@ -228,6 +228,18 @@ def test_a_bound_that_was_forgotten():
     assert "without the bound `2.0` in `min` (test_counterfactual.py:" in words
 
 
+def test_a_shift_that_comes_out_again():
+    """The largest entry, subtracted before the exponential, does not hide that the sum of all was taken for a constant."""
+
+    def softmax(x):
+        e = jnp.exp(x - jnp.max(x, -1, keepdims=True))
+        z = jnp.sum(e, -1, keepdims=True)
+        return e / z
+
+    words = other_function(at(by_hand(softmax, lambda r, dy: (dy * softmax(r[0]),)), X), 0, 0, {})
+    assert "leaves out the path through `z`" in words or ("`e` into `div`" in words and "alone" in words)
+
+
 def test_paths_that_overwrite_each_other():
     """Where two windows of one array overlap, one alone; and a path that is lost at some places, which are said."""
     fn = lambda x: jnp.sin(x[:-1]) * jnp.cos(x[1:])

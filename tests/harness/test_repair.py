@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_hand import at, by_hand
 from rules import EPS, affine, cross_entropy, gelu, norm, normalised, softmax, tempered, with_rule
 
 from backproplab import verify
+from backproplab.harness.backward import reaching_further, rule_of
+from backproplab.harness.edits import REPAIRS, edits, edits_of_inputs, edits_of_numbers
 
 _RANDOM = np.random.default_rng(0)
 X, W, B = (_RANDOM.normal(size=shape) for shape in ((4, 5), (5, 5), (5,)))
@@ -233,3 +236,27 @@ def test_two_values_of_one_name():
     """They are told apart where a rule gives one name to one after the other."""
     verdict = verify(with_rule(lambda x: jnp.exp(jnp.sin(x)) + x, one_name), X, dtypes=("float64",))
     assert any("to use another value of `g` makes the rule right" in note for note in verdict.notes)
+
+
+def test_every_edit_can_be_made():
+    """One that cannot would end the search: of arrays with few axes beside those with many, of square and of long ones."""
+
+    def layer(x, w, b, t):
+        return jnp.tanh(x @ w + b) * t + jnp.cumsum(x[:, :4], 0)
+
+    def bwd(kept, dy):
+        x, w, b, t = kept
+        y = jnp.tanh(x @ w + b)
+        da = dy * t * (1 - y * y)
+        dx = (da @ w.T).at[:, :4].add(jnp.cumsum(dy[::-1], 0)[::-1])
+        return dx, x.T @ da, da.sum(0), jnp.sum(dy * y) + 0.0 * jnp.mean(x)
+
+    p = at(by_hand(layer, bwd), *(_RANDOM.normal(size=shape) for shape in ((4, 6), (6, 4), (4,), ())))
+    rule = reaching_further(rule_of(p), p.view.labels)
+    found = list(edits(rule.backward, REPAIRS, (0.5,)))
+    for output in range(4):
+        found += [*edits_of_inputs(rule.backward, output), *edits_of_numbers(rule.backward, (0.5,))]
+    kinds = {edit.kind for edit in found}
+    assert {"times slope", "displaced", "turned", "other way", "input"} <= kinds and len(found) > 1000
+    for edit in found:
+        assert len(edit.change().jaxpr.outvars) == 4
