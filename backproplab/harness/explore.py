@@ -64,7 +64,7 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
             if reason := _excused(n, at, p, seed):
                 notes.append(f"{failed.cause}: {reason}")
                 continue
-            notes += remedies(at, failed.argument, seed)
+            notes += remedies(at, failed.argument, seed, p)
             yield failed
             return
         words, neither = None, doubt is None and not _finite(at, seed)
@@ -129,7 +129,7 @@ def _at_each(name: str, others: Iterator[tuple[str, tuple]], p: Point, seed: int
             notes.append(f"{words}: the rule raises {type(error).__name__}, the function does not")
             continue
         if doubt and (failed := _failing(at, p, seed, name, words, notes)):
-            notes += remedies(at, failed.argument, seed)
+            notes += remedies(at, failed.argument, seed, p)
             yield failed
             return
     yield Check(name, "pass")

@@ -6,11 +6,18 @@ from backproplab.harness.repair import hint
 from backproplab.harness.shrink import reproducer
 
 
-def remedies(p: Point, argument: str | None, seed: int) -> list[str]:
-    """Notes on the wrong gradient of `argument` at `p`, as far as there is something to say."""
+def remedies(p: Point, argument: str | None, seed: int, example: Point | None = None) -> list[str]:
+    """Notes on the wrong gradient of `argument` at `p`, as far as there is something to say.
+
+    example: the point of the case itself, where the gradient is right.
+    """
     if argument is None:
         return []
-    found = {"state": _state(p, seed), "hint": hint(p, argument, seed), "reproduce": reproducer(p, argument, seed)}
+    found = {
+        "state": _state(p, seed),
+        "hint": hint(p, argument, seed, example),
+        "reproduce": reproducer(p, argument, seed),
+    }
     return [f"{name}: {text}" for name, text in found.items() if text]
 
 

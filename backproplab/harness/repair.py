@@ -8,7 +8,7 @@ several edits may be the same function, and the one found first need not be the 
 import functools
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -32,13 +32,14 @@ _RESOLVES = 1e-6  # a bound wider than this share of the gradient confirms nothi
 _AGREE = 1e-9  # and then entries must agree to this share of the largest
 
 
-def hint(p: Point, label: str, seed: int, seconds: float = _SECONDS) -> str | None:
+def hint(p: Point, label: str, seed: int, example: Point | None = None, seconds: float = _SECONDS) -> str | None:
     """One sentence: the change that makes the gradient of the argument `label` right; None if no single edit does.
 
-    p: a point at which that gradient is wrong. Searches for `seconds` at most; never raises.
+    p: a point at which that gradient is wrong. example: one at which it is right, and is to stay so. Searches for
+    `seconds` at most; never raises.
     """
     try:
-        found = _search(p, p.view.labels.index(label), seed, time.monotonic() + seconds)
+        found = _search(p, p.view.labels.index(label), seed, example, time.monotonic() + seconds)
     except Exception:  # a hint is an extra: a rule that the search cannot read has its verdict without one
         return None
     if found is None:
@@ -48,24 +49,19 @@ def hint(p: Point, label: str, seed: int, seconds: float = _SECONDS) -> str | No
     return f"changing `{edit.operation}` at {edit.where} {edit.words} makes {right} right"
 
 
-def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool] | None:
+def _search(p: Point, leaf: int, seed: int, example: Point | None, deadline: float) -> tuple[Edit, bool] | None:
     """The first edit that makes all gradients right, or else the first that makes this one right; and which it is."""
-    rule = reaching_further(rule_of(p), [*p.view.labels, *p.view.rest_labels])
+    rule = _rule(p)
     output = rule.leaves[leaf]
     if output is None:
         return None
     failing = _Witness(p, rule, p.cotangents("random", seed))
-    numbers = literals(rule.forward) | set().union(*map(literals, p.pair.jaxprs[1:]))
     witnesses: list[_Witness] = []
     partial = None
     spared = [i for i, fine in zip(rule.leaves, failing.right(rule.program())) if fine and i is not None]
-    known = itertools.chain(
-        edits_of_inputs(rule.backward, output),
-        edits_of_numbers(rule.backward, numbers),
-        edits(rule.backward, REPAIRS, numbers, output, spared),
-    )
     off = lambda edited: failing.value(edited, output, leaf) - failing.exact[leaf]
     others = fitted(rule.backward, output, spared, off)
+    known = _known(p, rule, output, spared)
     for edit in itertools.chain(_until(deadline, known), _until(deadline + _TO_FIT, others)):
         edited = edit.change()
         if not failing.nearly(edited, output, leaf):
@@ -75,12 +71,36 @@ def _search(p: Point, leaf: int, seed: int, deadline: float) -> tuple[Edit, bool
             return None  # the function is not defined at enough points to confirm anything
         right = [w.right(rule.program(edited)) for w in witnesses]
         before = [w.right(rule.program()) for w in witnesses]
-        spared = all(now or not then for a, b in zip(right, before) for now, then in zip(a, b))
-        if spared and all(map(all, right)):
-            return edit, True
-        if spared and partial is None and all(each[leaf] for each in right):
-            partial = edit, False
+        keeps = all(now or not then for a, b in zip(right, before) for now, then in zip(a, b))
+        if keeps and all(each[leaf] for each in right) and (example is None or _stays_right(example, edit, leaf, seed)):
+            if all(map(all, right)):
+                return edit, True
+            partial = partial or (edit, False)
     return partial
+
+
+def _rule(p: Point) -> Rule:
+    return reaching_further(rule_of(p), [*p.view.labels, *p.view.rest_labels])
+
+
+def _known(p: Point, rule: Rule, output: int, spared: Sequence[int] = ()) -> Iterator[Edit]:
+    """The edits that can be tried one after the other."""
+    numbers = literals(rule.forward) | set().union(*map(literals, p.pair.jaxprs[1:]))
+    yield from edits_of_inputs(rule.backward, output)
+    yield from edits_of_numbers(rule.backward, numbers)
+    yield from edits(rule.backward, REPAIRS, numbers, output, spared)
+
+
+def _stays_right(example: Point, edit: Edit, leaf: int, seed: int) -> bool:
+    """Whether the same edit leaves the gradients right that are so at the example, where sizes and values may be others."""
+    rule = _rule(example)
+    output = rule.leaves[leaf]
+    same = next((e for e in _known(example, rule, output) if e.key == edit.key), None) if output is not None else None
+    if same is None:
+        return False
+    witness = _Witness(example, rule, example.cotangents("random", seed))
+    both = zip(witness.right(rule.program(same.change())), witness.right(rule.program()))
+    return all(now or not before for now, before in both)
 
 
 class _Witness:

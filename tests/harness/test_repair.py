@@ -260,3 +260,11 @@ def test_every_edit_can_be_made():
     assert {"times slope", "displaced", "turned", "other way", "input"} <= kinds and len(found) > 1000
     for edit in found:
         assert len(edit.change().jaxpr.outvars) == 4
+
+
+def test_what_would_break_the_example_is_no_hint():
+    """A size written into a rule is right for that size: no other number is, though one would be at every other point."""
+    average = with_rule(lambda x: jnp.sum(jnp.sin(x)) / x.size, lambda x, dy: (dy * jnp.cos(x) * 0.05,))
+    verdict = verify(average, X, dtypes=("float64",))
+    assert verdict.status == "fail" and "with odd sizes" in verdict.cause
+    assert not any(note.startswith("hint: ") for note in verdict.notes)
