@@ -149,7 +149,9 @@ def _slopes(samples: list, steps: np.ndarray, unit: float) -> tuple[np.ndarray, 
         coarse = (8 * (at[2] - at[-2]) - (at[4] - at[-4])) / (24 * steps)
         jump = np.abs(4 * (at[1] + at[-1]) - (at[2] + at[-2]) - 6 * at[0]) / (2 * steps)
         before = np.concatenate([np.zeros_like(jump[:, :1]), jump[:, :-1]], 1)
-        stays = np.maximum(jump - 0.5 * before, 0.0)
+        after = np.concatenate([jump[:, 1:], np.zeros_like(jump[:, :1])], 1)
+        # wide steps may meet more kinks than the one at the point, whose jump narrow ones see as well
+        stays = np.maximum(jump - 0.5 * before, np.where(after > 0.5 * jump, 0.5 * jump, 0.0))
         bar = _SAFETY / 15 * np.abs(fine - coarse) + 1.5 * noise + stays
     bar = np.where(np.isnan(bar), np.inf, bar)
     best = np.argmin(bar, 1)[:, None]

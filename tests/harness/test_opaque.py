@@ -36,6 +36,15 @@ def test_a_kink():
     assert abs(slope[1] - 1) <= bar[1] < 1e-9
 
 
+def test_a_kink_with_others_around():
+    """Wide steps, as of a large argument, go past several: the bar still reaches to the slopes on either side."""
+    heights = jnp.array([0.0, 1.0, -2.0, 3.0, 0.5, 4.0, 1.0])
+    for x in np.arange(1.0, 6.0):
+        slope, bar = slopes(lambda x: jnp.interp(x, jnp.arange(7.0), heights), np.array([x, 40.0]))
+        before, behind = np.diff(heights)[int(x) - 1 : int(x) + 1]
+        assert abs(slope[0] - before) <= bar[0] and abs(slope[0] - behind) <= bar[0]
+
+
 def test_a_domain_is_kept():
     """Beside the end of an interval the steps are shorter."""
     slope, bar = slopes(jnp.log, np.array([1e-3, 0.5]), (0.0, np.inf))
