@@ -29,7 +29,10 @@ from backproplab.harness.rounding import body_of
 # What runs between a rule and its trace and is no part of it.
 _HELPERS = (
     "backproplab/rule.py",
-    *(f"backproplab/harness/{name}.py" for name in ("backward", "point", "view", "counterfactual", "switched")),
+    *(
+        f"backproplab/harness/{name}.py"
+        for name in ("backward", "called", "inside", "point", "view", "counterfactual", "switched")
+    ),
 )
 _FLOAT0 = jax.dtypes.float0
 

@@ -21,11 +21,12 @@ from jax.extend.core.primitives import closed_call_p
 
 from backproplab.case import Case, function_name
 from backproplab.harness import autodiff
-from backproplab.harness.blame import line_that_made, user_line
+from backproplab.harness.blame import user_line
+from backproplab.harness.called import called_rule, line_of_cotangent, passes
 from backproplab.harness.compare import Difference
-from backproplab.harness.contract import line_of
 from backproplab.harness.point import Point, point
 from backproplab.harness.primitives import is_key
+from backproplab.harness.repair import hint
 from backproplab.harness.strip import forward_body, is_closed
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import is_inexact
@@ -41,6 +42,7 @@ class Culprit:
     layer: the name of the `custom_vjp` function. argument: of that layer, None if its forward pass is wrong.
     cause: what is wrong, in words. where: `file:line` that computes the cotangent. calls: `file:line` of each call.
     error, bound: at the cotangent that reaches the layer, at the entry where rounding explains it least.
+    hint: which change of the rule would mend it, if one is known.
     """
 
     layer: str
@@ -50,6 +52,7 @@ class Culprit:
     calls: tuple[str, ...]
     error: float
     bound: float
+    hint: str | None = None
 
     def __str__(self) -> str:
         called = f" called at {', '.join(self.calls)}" if self.calls else ""
@@ -117,6 +120,7 @@ def judged(p: Point, seed: int, notes: list[str], again: bool = False) -> list[C
             return checks
         notes.append("several kinks meet at this point; each rule inside is right by itself, and the whole beside it")
         return beside
+    notes += [f"hint: in {c.layer}, {c.hint}" for c in found if c.hint]
     inside = "; ".join(map(str, found))
     return [
         replace(check, cause=f"{inside}; so {check.cause}", where=found[0].where) if check.status == "fail" else check
@@ -264,7 +268,11 @@ def _wrong(layer: _Layer, p: Point, seed: int) -> list[Culprit | None]:
     checks = list(autodiff.formula_checks(sub, seed, []))
     wrong = [(c, d) for c, d in zip(checks, differences, strict=True) if c.status == "fail" and not _cleared(d)]
     undecided = any(check.status == "inconclusive" for check in checks)
-    return [_culprit(layer, check, d) for check, d in wrong] or ([None] if undecided else [])
+    if not wrong:
+        return [None] if undecided else []
+    first, *others = (_culprit(layer, check, d) for check, d in wrong)
+    label = wrong[0][0].argument  # of several gradients, the first tells what the others would
+    return [replace(first, hint=label and _hint(layer, sub, label, seed)), *others]
 
 
 def _cleared(d: Difference) -> bool:
@@ -291,6 +299,29 @@ def _alone(layer: _Layer) -> Callable:
     return scaled
 
 
+def _hint(layer: _Layer, at: Point, label: str, seed: int) -> str | None:
+    """Which change of the layer's rule would make the gradient of one of its inputs right, by the rule's own two passes."""
+    count = len(layer.eqn.invars)
+    names = called_rule(layer.eqn).arguments
+    parameters = [inspect.Parameter(f"argument_{i}", inspect.Parameter.POSITIONAL_ONLY) for i in range(count)]
+
+    def alone(*args):
+        return _bind(layer.eqn, list(args))
+
+    def backward(residuals, dy):
+        return tuple(pull(residuals, list(dy)))
+
+    try:
+        run, pull = passes(layer.eqn)
+        alone.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        alone.fwd, alone.bwd = lambda *args: run(list(args)), backward  # type: ignore[attr-defined]
+        case = Case(alone, at.args[:count], argnums=at.case.argnums)
+        found = hint(point(case, 0, at.dtype, at.device, at.matmul), label, seed)
+    except Exception:  # keys, outputs without a derivative: the verdict does without
+        return None
+    return found and re.sub(r"argument_(\d+)", lambda match: names[int(match[1])], found)
+
+
 def _at(alone: Callable, noted: _Note, p: Point) -> Point:
     """The layer's case at noted inputs and cotangents."""
     argnums = tuple(i for i, (x, moves) in enumerate(zip(noted.inputs, noted.perturbed)) if moves and is_inexact(x))
@@ -306,71 +337,15 @@ def _bind(eqn: Any, inputs: list) -> list:
 
 
 def _culprit(layer: _Layer, check: Check, d: Difference) -> Culprit:
-    rule = _rule(layer.eqn)
+    rule = called_rule(layer.eqn)
     named = lambda text: re.sub(r"argument_(\d+)", lambda match: rule.arguments[int(match[1])], text or "")
     if check.argument is None:
         argument, where = None, rule.fwd
     else:
-        argument, where = named(check.argument), _line_of_cotangent(layer, int(check.argument[9:])) or rule.bwd
+        argument, where = (
+            named(check.argument),
+            line_of_cotangent(layer.eqn, int(check.argument[9:]), layer.noted[0].cotangents) or rule.bwd,
+        )
     i = d.worst
     calls = (layer.called,) if layer.called else ()
     return Culprit(rule.layer, argument, named(check.cause), where, calls, float(d.error[i]), float(d.bound[i]))
-
-
-class _Rule(NamedTuple):
-    """What a jaxpr knows of a rule: names of the layer and of its arguments' leaves, `file:line` of fwd and bwd."""
-
-    layer: str
-    arguments: tuple[str, ...]
-    fwd: str | None
-    bwd: str | None
-
-
-def _rule(eqn: Any) -> _Rule:
-    """The rule of a custom_vjp call, in its present and its coming form."""
-    if "_prim" in eqn.params:
-        prim = eqn.params["_prim"]
-        while hasattr(prim, "prim"):  # under vmap it holds the one that was called
-            prim = prim.prim
-        info = prim.traced.jaxpr.jaxpr.debug_info
-        names, fwd, bwd = info.arg_names, line_of(prim.fwd), line_of(prim.bwd)
-    else:
-        info = eqn.params["call_jaxpr"].jaxpr.debug_info
-        infos = eqn.params["fwd_jaxpr_thunk"].debug_info, eqn.params["bwd"].debug_info
-        names, (fwd, bwd) = infos[0].arg_names, [_source(info)[1] for info in infos]
-    captured = ["a captured array"] * (len(eqn.invars) - len(names or ()))
-    names = captured + [name or "an argument" for name in names or ()]
-    return _Rule(_source(info)[0], tuple(names), fwd, bwd)
-
-
-def _source(info: Any) -> tuple[str, str | None]:
-    """Name and `file:line` from JAX's `name at path:line`."""
-    name, _, place = info.func_src_info.partition(" at ")
-    return name, place.rsplit("/", 1)[-1] or None
-
-
-def _line_of_cotangent(layer: _Layer, i: int) -> str | None:
-    """`file:line` where the backward rule makes the cotangent of input `i`; None if it cannot be traced by itself."""
-    inputs = [v.aval for v in layer.eqn.invars]
-    cotangents = [jax.ShapeDtypeStruct(c.shape, c.dtype) for c in layer.noted[0].cotangents]
-    try:
-        jaxpr = jax.make_jaxpr(lambda xs, cs: [_backward(layer.eqn, xs, cs)[i]])(inputs, cotangents).jaxpr
-    except Exception:  # JAX keeps the parts of a rule in places of its own that may move
-        return None
-    return line_that_made(jaxpr, jaxpr.outvars[0])
-
-
-def _backward(eqn: Any, inputs: list, cotangents: list) -> list:
-    """The rule's own fwd and bwd, run one after the other: `jax.vjp` of the call would lose the lines of bwd."""
-    if "_prim" in eqn.params:
-        prim = eqn.params["_prim"]
-        args = jax.tree.unflatten(prim.in_tree, inputs)
-        _, residuals = prim.vjp_fwd(jax.tree.map(is_inexact, args), *args)
-        return prim.in_tree.flatten_up_to(prim.vjp_bwd_retval(residuals, jax.tree.unflatten(prim.out_tree, cotangents)))
-    _, fwd, bwd = eqn.primitive.get_bind_params(eqn.params)["subfuns"]
-    results = fwd.call_wrapped(*(part for x in inputs for part in (x, is_inexact(x))))
-    forwarded = eqn.params["out_trees"]()[2]  # residuals that are inputs are not returned again
-    results = iter(results)
-    residuals = [next(results) if place is None else inputs[place] for place in forwarded]
-    found = bwd.call_wrapped(*residuals, *cotangents)
-    return found[0] if isinstance(found[0], list) else found  # from jax 0.12 on there is something beside them

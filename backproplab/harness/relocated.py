@@ -1,6 +1,7 @@
 """Edits of where an operation of a backward pass reaches: one place further, along another axis, for more steps."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,7 +49,8 @@ def other_axes(site: Site) -> Edits:
         operand, axes = summed.invars[0], tuple(summed.params["axes"])
         shape = operand.aval.shape
         counted = lambda axes, shape=shape: math.prod(shape[a] for a in axes)
-        for other in [(a,) for a in range(len(shape))] + [tuple(range(len(shape)))]:
+        several = (itertools.combinations(range(len(shape)), n) for n in range(1, len(shape) + 1))
+        for other in itertools.chain(*several):
             if set(other) != set(axes) and counted(other) > 1:
                 mean = abs(share * counted(axes) - 1) < _EXACTLY  # of a mean, the count is another as well
                 function = functools.partial(_along, axes=other, factor=1 / counted(other) if mean else share)

@@ -225,6 +225,18 @@ def test_changes_of_axes_places_and_numbers(name):
     assert all(each in hint for each in words) and "test_repair.py:" in hint, (hint, verdict.cause)
 
 
+def test_a_rule_inside_another_function():
+    """The layer that is at fault is named, its line, and the change; whether it is called once or in a loop."""
+    dense = with_rule(lambda x, w: x @ w, lambda x, w, dy: (dy @ w.T / 2, x.T @ dy))
+    once = lambda x, w: jnp.sum(jnp.tanh(dense(jnp.sin(x), w)))
+    looped = lambda x, w: jnp.sum(jax.lax.scan(lambda h, _: (jnp.tanh(dense(h, w)), None), x, None, 3)[0])
+    for function in (once, looped):
+        verdict = verify(function, X, W, dtypes=("float64",))
+        assert verdict.status == "fail"
+        hint = next(note for note in verdict.notes if note.startswith("hint: "))
+        assert "changing `div` at test_repair.py:" in hint and "to leave out `2` makes the rule right" in hint
+
+
 def one_name(x, dy):
     g = jnp.cos(x)
     first = g
