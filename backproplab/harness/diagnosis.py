@@ -279,8 +279,8 @@ def _spread(got, right, wrong) -> str:
     median = float(np.median(relative))
     if median < 1e-4:
         return f", by about {median:.1g} of their size: a constant such as an epsilon differs"
-    if 2.0**-10 < median < 2.0**-6:
-        return f", by about {median:.1g} of their size: bfloat16 rounding, or a small term left out"
+    if median < 2.0**-6:
+        return f", by about {median:.1g} of their size: a small term left out, too few digits, or too few steps of an iteration"
     return ""
 
 

@@ -17,6 +17,7 @@ from backproplab.harness.backward import Backward, author_frame
 from backproplab.harness.contract import line_of
 from backproplab.harness.edit_kinds import CHANGES, FUNCTIONS, MAKERS
 from backproplab.harness.pruning import bodies, with_bodies
+from backproplab.harness.relocated import in_words, sums_met
 from backproplab.harness.sites import (
     broadcasts,
     call,
@@ -128,6 +129,27 @@ def edits_of_numbers(backward: Backward, numbers: Iterable[float]) -> Iterator[E
                 change = functools.partial(_renumbered, backward.jaxpr, own, other)
                 words = f"to use {other:.9g} in place of {own:.9g}, there and wherever else it stands,"
                 yield Edit("numbers", where, shown(eqn), 0, f"{own:.9g} {other:.9g}", words, change)
+
+
+def edits_of_sums(backward: Backward, output: int) -> Iterator[Edit]:
+    """Sums or means over the same axes, several of them: over others, all at once. A norm's rule has two of a kind."""
+    found: dict[tuple, list] = {}
+    for where, _, site in sites_of(backward, (), output):
+        if site.eqn in backward.jaxpr.jaxpr.eqns:
+            for _, axes, other, what, eqns in sums_met(site):
+                found.setdefault((axes, other, what), []).append((where, site.eqn, eqns))
+    for (axes, other, what), places in found.items():
+        if len(places) > 1:
+            where, eqn, _ = places[0]
+            words = f"to take the {what} over {in_words(other)}, not over {in_words(axes)}, and all others like it,"
+            change = functools.partial(_all_at_once, backward.jaxpr, [(e, eqns) for _, e, eqns in places])
+            yield Edit("sums", where, shown(eqn), 0, f"{axes} {other} {what}", words, change)
+
+
+def _all_at_once(closed: ClosedJaxpr, changes: list) -> ClosedJaxpr:
+    made = {id(eqn): eqns for eqn, eqns in changes}
+    eqns = [new for eqn in closed.jaxpr.eqns for new in (made[id(eqn)]() if id(eqn) in made else [eqn])]
+    return ClosedJaxpr(closed.jaxpr.replace(eqns=eqns), closed.consts)
 
 
 def _times(own: float, other: float) -> float | None:

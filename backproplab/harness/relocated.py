@@ -17,6 +17,7 @@ from backproplab.harness.error_rules import is_float
 from backproplab.harness.sites import Site, call, instead, with_item
 
 Edits = Iterator[tuple[str, str, Callable[[], list]]]
+Axes = tuple[int, ...]
 _STEPS = (10, 60)  # times as many: an iteration that converges by a factor of 0.7 a step is then there
 _MOST_STEPS = 600
 _EXACTLY = 1e-9
@@ -42,6 +43,12 @@ def _displaced(eqn: Any, axis: int, by: int, *operands):
 
 def other_axes(site: Site) -> Edits:
     """A sum that meets the array again that it is a sum of: along other axes of it."""
+    for k, axes, other, what, eqns in sums_met(site):
+        yield f"{k} {axes} {other}", f"to take the {what} over {in_words(other)}, not over {in_words(axes)},", eqns
+
+
+def sums_met(site: Site) -> Iterator[tuple[int, Axes, Axes, str, Callable[[], list]]]:
+    """Each such operand, by its number, with the axes it goes over, others, whether it is a sum, and what takes it over those."""
     for k, v in enumerate(site.eqn.invars if site.eqn.primitive.name in _MEETS and is_float(site.out.aval) else ()):
         summed, share = _sum_behind(v, site)
         if summed is None:
@@ -54,8 +61,7 @@ def other_axes(site: Site) -> Edits:
             if set(other) != set(axes) and counted(other) > 1:
                 mean = abs(share * counted(axes) - 1) < _EXACTLY  # of a mean, the count is another as well
                 function = functools.partial(_along, axes=other, factor=1 / counted(other) if mean else share)
-                words = f"to take the {'mean' if mean else 'sum'} over {_axes(other)}, not over {_axes(axes)},"
-                yield f"{k} {other}", words, _of_operand(site, k, function, operand)
+                yield k, axes, other, "mean" if mean else "sum", _of_operand(site, k, function, operand)
 
 
 def _sum_behind(v: Any, site: Site) -> tuple[Any, float]:
@@ -91,7 +97,8 @@ def _along(x, axes, factor):
     return jnp.broadcast_to(factor * x.sum(axes, keepdims=True), x.shape)
 
 
-def _axes(axes: tuple[int, ...]) -> str:
+def in_words(axes: Axes) -> str:
+    """`axis 0` or `axes 0, 1`."""
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
 
 

@@ -17,7 +17,7 @@ from jax.extend.core import ClosedJaxpr
 
 from backproplab.harness.backward import Rule, reaching_further, rule_of
 from backproplab.harness.compare import Difference
-from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, edits_of_numbers, literals
+from backproplab.harness.edits import REPAIRS, Edit, edits, edits_of_inputs, edits_of_numbers, edits_of_sums, literals
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.evaluated import evaluated, evaluated_anew
 from backproplab.harness.fitted import fitted
@@ -88,6 +88,7 @@ def _known(p: Point, rule: Rule, output: int, spared: Sequence[int] = ()) -> Ite
     numbers = literals(rule.forward) | set().union(*map(literals, p.pair.jaxprs[1:]))
     yield from edits_of_inputs(rule.backward, output)
     yield from edits_of_numbers(rule.backward, numbers)
+    yield from edits_of_sums(rule.backward, output)
     yield from edits(rule.backward, REPAIRS, numbers, output, spared)
 
 

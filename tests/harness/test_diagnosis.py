@@ -74,7 +74,7 @@ SENTENCES = {
     "has the wrong sign in 14 of 16 entries;": RIGHT * (2 * np.isin(np.arange(16), (0, 6)).reshape(4, 4) - 1),
     "holds the numbers of the right one at other places": random.permutation(RIGHT.ravel()).reshape(4, 4),
     "a constant such as an epsilon differs": RIGHT * (1 + 1e-5 * random.uniform(0.5, 2, (4, 4))),
-    "bfloat16 rounding, or a small term left out": RIGHT * (1 + 2.0**-8 * random.uniform(0.5, 2, (4, 4))),
+    "a small term left out, too few digits, or too few steps": RIGHT * (1 + 2.0**-8 * random.uniform(0.5, 2, (4, 4))),
     "the gradient of w is wrong in 16 of 16 entries; worst at": random.normal(size=(4, 4)),
 }
 

@@ -181,6 +181,19 @@ def of_columns(v, scale, dy):
     return scale / size * (dy - unit * (unit * dy).sum(1, keepdims=True)), (dy * unit).sum(0)
 
 
+def whitened(x):
+    centred = x - x.mean(0)
+    return centred / jnp.sqrt((centred**2).mean(0) + EPS)
+
+
+def of_whitened(x, dy):
+    """With the means of a layer's norm in a batch's."""
+    centred = x - x.mean(0)
+    r = 1 / jnp.sqrt((centred**2).mean(0) + EPS)
+    hat = centred * r
+    return (r * (dy - mean(dy) - hat * mean(dy * hat)),)
+
+
 def settled(w, b):
     return jnp.linalg.solve(jnp.eye(5) - w / 10, b)
 
@@ -203,6 +216,7 @@ def grouped(x):
 PLACES = {
     "a sum along another axis": (by_columns, of_columns, (W, B), ("to take the sum over axis 0, not over axis 1, makes",)),
     "a mean along another axis": (lambda x: x - mean(x), lambda x, dy: (dy - dy.mean(0, keepdims=True),), (W,), ("the mean over axis 1, not over axis 0,",)),
+    "two means along another axis": (whitened, of_whitened, (W,), ("the mean over axis 0, not over axis 1, and all others like it, makes the rule",)),
     "one place of an axis": (grouped, lambda x, dy: ((jnp.array([1, 2])[:, None] * dy)[:, 0],), (X,), ("to add up axis 1, not to take one place of it,",)),
     "one place too far": (lambda x: x[1:] - x[:-1], lambda x, dy: (jnp.pad(dy, ((1, 0), (0, 0))) - jnp.pad(dy, ((1, 0), (0, 0))),), (X,), ("`pad`", "one place earlier along axis 0")),
     "a shift the other way": (lambda x: x * jnp.roll(x, 1, 0), lambda x, dy: (dy * jnp.roll(x, 1, 0) + jnp.roll(dy * x, 1, 0),), (X,), ("`concatenate`", "to shift by -1 along axis 0, not by 1, makes the rule")),
