@@ -28,6 +28,7 @@ _WRITTEN_TWICE = 2.0**-33
 # Of a large entry, and of an entry itself: a function made of pieces, a series here and a closed form there, has the
 # derivative of its pieces up to what each leaves out, and a rule made of other pieces up to that. A tail is not let off.
 _PIECES, _OF_ENTRY = 2.0**-43, 2.0**-30
+_BEYOND_FLOAT32 = 2.0**-126  # of a large entry: in float32 it is 0, by whichever formula
 _NUDGES, _NUDGE_SAFETY = 3, 8.0
 _programs: dict[Any, Any] = {}
 _proved: set[Any] = set()
@@ -194,7 +195,9 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float, wider: 
 
 def _with_room_for_pieces(d: Difference) -> Difference:
     with np.errstate(invalid="ignore"):
-        return d.with_bound(d.bound + np.nan_to_num(np.minimum(_PIECES * d.scale, _OF_ENTRY * np.abs(d.exact))))
+        room = np.nan_to_num(np.minimum(_PIECES * d.scale, _OF_ENTRY * np.abs(d.exact)))
+    unseen = _BEYOND_FLOAT32 * d.scale if np.isfinite(d.scale) else 0.0
+    return d.with_bound(d.bound + room + unseen)
 
 
 def _declares(case: Case) -> bool:

@@ -201,6 +201,13 @@ def test_an_approximation_of_float32():
     assert verify(lower, X, domain={0: "fixed"}).status == "pass"  # an infinite value is no wider for it
 
 
+@pytest.mark.parametrize(("x", "status"), [(-95.0, "pass"), (-80.0, "fail")])
+def test_what_float32_cannot_hold(x, status):
+    """A slope of e^-95 beside one of 1 is 0 in float32 and may be so in a formula; one of e^-80 may not."""
+    rule = by_hand(jnp.exp, lambda args, dy: (jnp.where(args[0] < -70, 0.0, dy * jnp.exp(args[0])),))
+    assert verify(Case(rule, (np.array([0.0, x]),), name="a tail")).status == status
+
+
 def test_functions_made_of_pieces():
     """A series near 0 and a closed form beyond, of which the rule has other pieces: each leaves a little out. Not of a tail."""
 
