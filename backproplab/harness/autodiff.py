@@ -126,7 +126,8 @@ def _second_opinion(
 def _beside_kink(p: Point, rounds: list, kink: Kink, seed: int, notes: list[str], again: bool) -> list[Check]:
     """The checks of the output entries that have no kink, where some have one with slopes that will do, as a note says."""
     notes.append(kink.words)
-    besides = _compared(p, [_without_rows(kink.rows, cotangents) for cotangents in rounds], seed, again)
+    without = [_without_rows(kink.rows, cotangents) for cotangents in rounds]
+    besides = _unless_overruled(p, without, seed, _compared(p, without, seed, again), notes)
     # an infinite slope of autodiff is no number for a cotangent of 0 either
     return checks_beside_kink(p, seed, notes) if any(c.status == "inconclusive" for c in besides) else besides
 

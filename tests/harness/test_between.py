@@ -76,3 +76,14 @@ root.defvjp(forward, lambda x, dy: (dy / (1 + jnp.cosh(x)),))
 def test_a_rule_of_a_bisection():
     """Autodiff knows nothing of it, finite differences do, once its rounding is known."""
     assert verify(root, random.normal(size=5)).status == "pass"
+
+
+def test_a_bisection_beside_a_kink():
+    """What has no kink is judged as elsewhere: finite differences side with the rule there, too."""
+    both = jax.custom_vjp(lambda k: (bisected(k), jnp.abs(k)))
+    both.defvjp(
+        lambda k: (both(k), (k, bisected(k))),
+        lambda kept, dy: (dy[0] / (1 + jnp.cosh(kept[1])) + dy[1] * jnp.sign(kept[0]),),
+    )
+    k = np.array([0.0, 0.7, -1.2])
+    assert verify(both, k, dtypes=("float64",), domain={0: "fixed"}).status == "pass"
