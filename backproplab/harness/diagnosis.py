@@ -64,10 +64,12 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, u
             yield "has the wrong sign"
             return
         named = in_numbers(factor, sizes)
+        alone = {name: a for name, a in arrays.items() if np.size(a) == 1}
         if not named:
-            alone = {name: a for name, a in arrays.items() if np.size(a) == 1}
             yield from factors(got, right, alone)
             yield from terms(got, right, alone)
+        elif " over " in named and (other := next(factors(got, right, alone), None)):
+            named += f", or it {other}"  # two sizes may have any ratio
         if not named and got.size == 1:  # any number is so many times another
             yield from _of_suspects(got, right, suspects)
             if sentence := otherwise():

