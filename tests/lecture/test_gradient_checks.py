@@ -74,8 +74,8 @@ def test_S9_the_transcription_where_its_shape_is_right():
     line = as_transcribed.__code__.co_firstlineno + 2
     assert verdict.where == f"test_gradient_checks.py:{line}"
     assert {check.argument for check in verdict.checks if check.status == "fail"} == {"x"}
-    hint = f"changing `transpose` at test_gradient_checks.py:{line} to use `arguments[1]` in place of `x` makes the rule right"
-    assert f"hint: {hint}" in verdict.notes
+    mended = "to be replaced by `arguments[1]` wherever this gradient takes it makes the rule right"
+    assert f"hint: changing `x` at test_gradient_checks.py:{line} {mended}" in verdict.notes
     verify(with_rule(linear, as_derived), normal(5, 5), normal(5, 5), **WIDE).assert_passed()
 
 
