@@ -161,14 +161,19 @@ MATRICES = {
 }  # fmt: skip
 
 
+def told(layer, backward, arguments):
+    """The hint on a rule that is wrong, with a line of this file; nothing if there is none."""
+    verdict = verify(with_rule(layer, backward), *arguments, dtypes=("float64",))
+    assert verdict.status == "fail"
+    return next((note for note in verdict.notes if note.startswith("hint: ") and "test_repair.py:" in note), "")
+
+
 @pytest.mark.parametrize("name", MATRICES)
 def test_changes_of_matrices_places_and_loops(name):
     """What a factorization's rule, a scatter, a saved value and a step of a loop are got wrong by."""
-    layer, backward, arguments, words = MATRICES[name]
-    verdict = verify(with_rule(layer, backward), *arguments, dtypes=("float64",))
-    assert verdict.status == "fail"
-    hint = next((note for note in verdict.notes if note.startswith("hint: ")), "")
-    assert any(each in hint for each in words) and "test_repair.py:" in hint, (hint, verdict.cause)
+    *wrong, words = MATRICES[name]
+    hint = told(*wrong)
+    assert any(each in hint for each in words), hint
 
 
 def by_columns(v, scale):
@@ -232,11 +237,9 @@ PLACES = {
 @pytest.mark.parametrize("name", PLACES)
 def test_changes_of_axes_places_and_numbers(name):
     """What a sum goes over, where an array begins, how long an iteration goes on, and a number that stands nowhere else."""
-    layer, backward, arguments, words = PLACES[name]
-    verdict = verify(with_rule(layer, backward), *arguments, dtypes=("float64",))
-    assert verdict.status == "fail"
-    hint = next((note for note in verdict.notes if note.startswith("hint: ")), "")
-    assert all(each in hint for each in words) and "test_repair.py:" in hint, (hint, verdict.cause)
+    *wrong, words = PLACES[name]
+    hint = told(*wrong)
+    assert all(each in hint for each in words), hint
 
 
 def test_a_rule_inside_another_function():
