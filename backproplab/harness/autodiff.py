@@ -53,7 +53,7 @@ def formula_checks(p: Point, seed: int, notes: list[str], again: bool = False) -
     if p.pair.numerical and _NUMERICAL not in notes:
         notes.append(_NUMERICAL)
     rounds = p.rounds(seed)[:1] if again else p.rounds(seed)
-    if p.pair.numerical and any(np.isinf(d.bound[np.isfinite(d.exact)]).any() for d in p.formulas(rounds[0])):
+    if p.pair.numerical and not p.case.domain and _nothing_known(p.formulas(rounds[0])):
         if _MEETING not in notes:
             notes.append(_MEETING)
         p = _beside(p, seed, _STEPS_ASIDE)
@@ -65,6 +65,11 @@ def formula_checks(p: Point, seed: int, notes: list[str], again: bool = False) -
     if any(check.status != "pass" for check in checks[len(p.outputs) :]):
         checks = _second_opinion(p, rounds, looked(), seed, checks, notes, again)
     yield from checks
+
+
+def _nothing_known(found: list[Difference]) -> bool:
+    """Whether finite differences tell nothing of some entries, as where kinks meet."""
+    return any(np.isinf(d.bound[np.isfinite(d.exact)]).any() for d in found)
 
 
 def checks_beside_kink(p: Point, seed: int, notes: list[str]) -> list[Check]:

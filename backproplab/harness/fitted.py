@@ -59,6 +59,5 @@ def _solved(x: float, off: Callable[[float], np.ndarray]) -> float | None:
         here = there
         if not np.isfinite(now) or now > _GETS_NEARER * before:
             break
-    return (
-        x if np.isfinite(x) else None
-    )  # whether it is there is for others to say, who know how exactly the right is known
+    # whether it is there is for others to say, who know how exactly the right gradient is known
+    return x if np.isfinite(x) else None
