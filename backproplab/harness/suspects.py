@@ -6,11 +6,12 @@ sentence that holds if the wrong gradient equals it.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from backproplab.harness.compare import same
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.point import Point
 from backproplab.harness.primitives import is_key
@@ -20,6 +21,7 @@ Suspect = tuple[str, np.ndarray]
 _EXAMPLES = 16  # of more, only the first and the last are looked at
 _PAIRS = 10  # of arguments of one shape
 _OUTPUTS = 4  # of more, it is not asked which were left out
+_ASIDE = 2.0**-6  # of an argument
 _LARGE = 50_000  # numbers in the arguments; above, these are not
 
 
@@ -164,17 +166,35 @@ def _of_exchanged_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -
 
 def unread(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
     """Positions that are counted anew, a mask that is left out, what an earlier call was given: whatever is given here."""
+    places = range(len(p.view.diff), len(p.view.diff) + len(p.view.rest))
+    yield from ((sentence, gradient) for _, sentence, gradient in _unread(p, leaf, cotangents, places))
+
+
+def stale(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """The same of arguments that are differentiated, where the gradient tells their values apart."""
+    for k, sentence, gradient in _unread(p, leaf, cotangents, range(len(p.view.diff))):
+        before = list(view(p.case, p.args).diff)
+        aside = [*p.view.diff[:k], (before[k] * (1 + _ASIDE)).astype(before[k].dtype), *p.view.diff[k + 1 :]]
+        if not same(_right(p.moved(aside), leaf, cotangents), gradient):
+            yield sentence, gradient
+
+
+def _unread(
+    p: Point, leaf: int, cotangents: list[np.ndarray], which: Iterable[int]
+) -> Iterator[tuple[int, str, np.ndarray]]:
     if sum(map(np.size, p.view.diff)) > _LARGE:
         return
     count, before = len(p.view.diff), view(p.case, p.args)
     given, labels = [*p.view.diff, *p.view.rest], (*p.view.labels, *p.view.rest_labels)
-    for k, (x, first) in enumerate(zip(given, [*before.diff, *before.rest])):
-        others = () if is_key(x) else (("as in the example", first), *(_plain(x) if k >= count else ()))
+    earlier = [*before.diff, *before.rest]
+    for k in which:
+        x = given[k]
+        others = () if is_key(x) else (("as in the example", earlier[k]), *(_plain(x) if k >= count else ()))
         for words, other in others:
             if _type(x) == _type(other) and not np.array_equal(x, other):
                 changed = [*given[:k], other, *given[k + 1 :]]
                 moved = p.moved(changed[:count], changed[count:])
-                yield f"is the right one for {labels[k]} {words}, whatever is given", _right(moved, leaf, cotangents)
+                yield k, f"is the right one for {labels[k]} {words}, whatever is given", _right(moved, leaf, cotangents)
 
 
 def _plain(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

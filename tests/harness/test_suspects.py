@@ -13,6 +13,7 @@ X, W = random.normal(size=(5, 5)), random.normal(size=(5, 5))
 IDS = np.array([0, 2, 2, 1, 0], np.int32)
 K = random.normal(size=(3, 2, 2))
 B = random.normal(size=5)
+S = np.array(0.8)
 
 
 def dense(dx=lambda x, w, dy: dy @ w.T, dw=lambda x, w, dy: x.T @ dy, db=lambda dy: dy.sum(0)):
@@ -113,6 +114,18 @@ def test_right_rules_of_the_same_functions_pass():
     ).passed
     assert verify(turned(lambda dy, angles, x, at, mask: dy * angles(x, at, mask)), X, IDS, X[0] > 0).passed
     assert verify(two(lambda x, dy, ds: jnp.cos(x) * dy + 2 * x * ds), B).passed
+
+
+def test_an_argument_of_an_earlier_call():
+    """A factor that is what it was at the example is told; a slope that is the same for many values is not taken for one."""
+    scaled = by_hand(lambda x, s: x * jnp.cos(s), lambda r, dy: (dy * jnp.cos(S), -(dy * r[0]).sum() * jnp.sin(r[1])))
+    cause = verify(scaled, X, S, dtypes=("float64",)).cause
+    assert "is the right one for s as in the example, whatever is given" in cause
+    clip = by_hand(
+        lambda x, s: jnp.clip(x, -s, s), lambda r, dy: (dy, (dy * jnp.sign(r[0]) * (jnp.abs(r[0]) > r[1])).sum())
+    )
+    cause = verify(clip, X / 9, S, dtypes=("float64",)).cause
+    assert "the gradient of x" in cause and "as in the example" not in cause
 
 
 def test_what_is_looked_at():
