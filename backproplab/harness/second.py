@@ -7,11 +7,13 @@ from dataclasses import replace
 import jax
 import numpy as np
 
+from backproplab.case import Case
 from backproplab.harness.backward import author_frame, rule_of
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.error_rules import lifted
+from backproplab.harness.inside import culprits
 from backproplab.harness.opaque import Gradients, by_differences
-from backproplab.harness.point import Point
+from backproplab.harness.point import Point, point
 from backproplab.harness.programs import pair
 from backproplab.harness.pruning import needed_at_any_depth
 from backproplab.harness.verdict import Check
@@ -51,12 +53,12 @@ def second_order_checks(p: Point, seed: int) -> Iterator[Check]:
         check = _check(
             label, d if decides else _without_bound(d, third), programs.numerical or not decides, programs.unknown
         )
-        stopped = _stopped(p) if check.status == "fail" else None
-        yield replace(check, cause=f"{check.cause}; the rule stops a gradient at {stopped}") if stopped else check
+        why = _stopped(p) or _called(p, once, cotangents, seed) if check.status == "fail" else None
+        yield replace(check, cause=f"{check.cause}; {why}") if why else check
 
 
 def _stopped(p: Point) -> str | None:
-    """`file:line` of a `stop_gradient` in the rule, which no first derivative shows."""
+    """Where the rule has a `stop_gradient`, which no first derivative shows."""
     try:
         rule = rule_of(p)
     except Exception:  # one that cannot be read by itself
@@ -64,7 +66,25 @@ def _stopped(p: Point) -> str | None:
     programs = rule.backward.jaxpr.jaxpr, rule.forward.jaxpr
     equations = itertools.chain(*(needed_at_any_depth(jaxpr, jaxpr.outvars) for jaxpr in programs))
     frames = (author_frame(eqn) for eqn in equations if eqn.primitive.name == "stop_gradient")
-    return next((f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" for frame in frames if frame), None)
+    lines = (f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" for frame in frames if frame)
+    return next((f"the rule stops a gradient at {line}" for line in lines), None)
+
+
+def _called(p: Point, gradient: Callable, cotangents: list, seed: int) -> str | None:
+    """Which other rule, that the backward pass calls, is wrong itself."""
+    count = len(p.view.diff) + len(cotangents)
+    case = Case(
+        lambda *args: gradient(list(args[:count]), list(args[count:])),
+        (*p.view.diff, *cotangents, *p.view.rest),
+        argnums=tuple(range(count)),
+    )
+    try:
+        q = point(case, 0, p.dtype, p.device, p.matmul)
+        found = culprits(q, q.cotangents("random", seed), seed) or ()
+        # within a derivative JAX hides the lines of a backward pass
+        return next((str(replace(culprit, calls=())) for culprit in found), None)
+    except Exception:  # a gradient that JAX cannot take apart has its verdict without a culprit
+        return None
 
 
 def _without_bound(d: Difference, differences: Callable[[], list[np.ndarray]]) -> Difference:

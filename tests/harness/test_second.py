@@ -31,6 +31,14 @@ def test_wrong_second_derivative():
     assert [c.argument for c in failed(second_order_checks(at(stopped, X, order=2), 0))] == ["the cotangent"]
 
 
+def test_a_rule_that_the_backward_pass_calls():
+    """Its value is right and its own derivative is not: it is named."""
+    cosine = by_hand(jnp.cos, lambda x, dy: (dy * jnp.sin(x[0]),))  # the sign
+    sine = by_hand(jnp.sin, lambda x, dy: (dy * cosine(x[0]),))
+    (check,) = failed(second_order_checks(at(sine, X, order=2), 0))
+    assert "; the rule of cos is wrong: the gradient of args[0] has the wrong sign" in check.cause
+
+
 def test_no_second_derivative():
     """A backward pass that JAX cannot differentiate in reverse breaks the promise, and JAX's words say why."""
     loop = lambda x, dy: jax.lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, c[1] + x * dy), (0, 0 * x))[1]
