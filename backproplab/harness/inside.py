@@ -299,23 +299,26 @@ def _alone(layer: _Layer) -> Callable:
     return scaled
 
 
-def _hint(layer: _Layer, at: Point, label: str, seed: int) -> str | None:
-    """Which change of the layer's rule would make the gradient of one of its inputs right, by the rule's own two passes."""
-    count = len(layer.eqn.invars)
-    names = called_rule(layer.eqn).arguments
-    parameters = [inspect.Parameter(f"argument_{i}", inspect.Parameter.POSITIONAL_ONLY) for i in range(count)]
+class _ByItself:
+    """A layer as a function of its own inputs, with the two passes of its rule, as `custom_vjp` functions have them."""
 
-    def alone(*args):
-        return _bind(layer.eqn, list(args))
-
-    def backward(residuals, dy):
-        return tuple(pull(residuals, list(dy)))
-
-    try:
+    def __init__(self, layer: _Layer):
+        names = [f"argument_{i}" for i in range(len(layer.eqn.invars))]
+        self.__signature__ = inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names])
+        self.eqn = layer.eqn
         run, pull = passes(layer.eqn)
-        alone.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        alone.fwd, alone.bwd = lambda *args: run(list(args)), backward  # type: ignore[attr-defined]
-        case = Case(alone, at.args[:count], argnums=at.case.argnums)
+        self.fwd = lambda *args: run(list(args))
+        self.bwd = lambda residuals, dy: tuple(pull(residuals, list(dy)))
+
+    def __call__(self, *args):
+        return _bind(self.eqn, list(args))
+
+
+def _hint(layer: _Layer, at: Point, label: str, seed: int) -> str | None:
+    """Which change of the layer's rule would make the gradient of one of its inputs right."""
+    names = called_rule(layer.eqn).arguments
+    try:
+        case = Case(_ByItself(layer), at.args[: len(layer.eqn.invars)], argnums=at.case.argnums)
         found = hint(point(case, 0, at.dtype, at.device, at.matmul), label, seed)
     except Exception:  # keys, outputs without a derivative: the verdict does without
         return None

@@ -72,6 +72,8 @@ def _sum_behind(v: Any, site: Site) -> tuple[Any, float]:
         name, operands = eqn.primitive.name, eqn.invars
         if name == "reduce_sum":
             return (eqn, share) if operands[0].aval.shape == site.out.aval.shape else (None, share)
+        if name == "mul" and isinstance(operands[0], Literal):
+            operands = operands[::-1]
         if name in ("div", "mul") and isinstance(operands[1], Literal) and np.ndim(operands[1].val) == 0:
             share = share / float(operands[1].val) if name == "div" else share * float(operands[1].val)
         elif name not in _SPREADS:
@@ -148,7 +150,7 @@ def _rolled(site: Site) -> tuple[Any, int] | None:
 
 def more_steps(site: Site) -> Edits:
     """An iteration that stops before it has settled, or one step off."""
-    if site.eqn.primitive.name != "scan" or any(v.aval.shape for v in _stacked(site.eqn)):
+    if site.eqn.primitive.name != "scan" or _stacked(site.eqn):
         return
     length = site.eqn.params["length"]
     for other in (length + 1, length - 1, *(n * length for n in _STEPS)):

@@ -221,6 +221,7 @@ def grouped(x):
 PLACES = {
     "a sum along another axis": (by_columns, of_columns, (W, B), ("to take the sum over axis 0, not over axis 1, makes",)),
     "a mean along another axis": (lambda x: x - mean(x), lambda x, dy: (dy - dy.mean(0, keepdims=True),), (W,), ("the mean over axis 1, not over axis 0,",)),
+    "a share of a sum along another axis": (lambda x: x - 0.3 * x.sum(1, keepdims=True), lambda x, dy: (dy - 0.3 * dy.sum(0, keepdims=True),), (W,), ("the sum over axis 1, not over axis 0,",)),
     "two means along another axis": (whitened, of_whitened, (W,), ("the mean over axis 0, not over axis 1, and all others like it, makes the rule",)),
     "one place of an axis": (grouped, lambda x, dy: ((jnp.array([1, 2])[:, None] * dy)[:, 0],), (X,), ("to add up axis 1, not to take one place of it,",)),
     "one place too far": (lambda x: x[1:] - x[:-1], lambda x, dy: (jnp.pad(dy, ((1, 0), (0, 0))) - jnp.pad(dy, ((1, 0), (0, 0))),), (X,), ("`pad`", "one place earlier along axis 0")),
