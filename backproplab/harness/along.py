@@ -1,6 +1,7 @@
 """The function of a point along a line: its values, what rounding may have done to them, and which way its comparisons went."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,18 +58,21 @@ def _sampling(program: ClosedJaxpr) -> Callable[[Callable[[float], list]], Line]
 
 
 def _by_values(program: ClosedJaxpr, analyse: Callable[..., Analysis], inputs: Callable[[float], list]) -> Line:
-    """Rounding is analysed at the points that are the farthest so far on their side: those in between are no worse, but for a
-    factor. Another side may be another branch, which rounds otherwise.
+    """Rounding is analysed at the points that are the farthest so far on their side, unless as far a one of the other side
+    lies on the same branch: those in between are no worse, but for a factor.
     """
-    reach, error = {False: 0.0, True: 0.0}, 0.0
+    reach: dict[Any, float] = {}  # of a side, and of a branch
+    error = 0.0
 
     def line(t: float) -> Sample:
         nonlocal error
         ways: list[float] = []
-        value = float(evaluated(program, inputs(t), ways)[0])
-        if abs(t) > reach[t > 0]:
-            reach[t > 0], error = abs(t), max(error, _IN_BETWEEN * _error(analyse(inputs(t), lifted())))
-        return Sample(value, error, tuple(ways))
+        given = inputs(t)
+        value, branch = float(evaluated(program, given, ways)[0]), tuple(ways)
+        if abs(t) > max(reach.get(t > 0, 0.0), reach.get(branch, 0.0)):
+            reach[t > 0] = reach[branch] = abs(t)
+            error = max(error, _IN_BETWEEN * _error(analyse(given, lifted())))
+        return Sample(value, error, branch)
 
     return line
 

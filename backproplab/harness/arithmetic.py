@@ -12,7 +12,7 @@ from backproplab.harness.compare import Difference, in_double, largest
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.narrowed import narrowed
 from backproplab.harness.point import Point
-from backproplab.harness.programs import float_types
+from backproplab.harness.programs import float64_alone
 from backproplab.harness.verdict import Check
 
 _FEW_DIGITS = 2.0**-12  # a unit in the last place of float16 or less
@@ -34,7 +34,7 @@ def arithmetic_checks(p: Point, seed: int) -> Iterator[Check]:
     results = [(cotangents, p.arithmetic(cotangents)) for cotangents in rounds]
     of_oracle = functools.cache(lambda: [p.rounding_of_oracle(cotangents) for cotangents in rounds])  # seldom wanted
     # unless a part of the function itself computes in fewer digits
-    exact = p.wide and float_types(p.pair.jaxprs[1]) <= {"float64"}
+    exact = p.wide and float64_alone(p.pair.jaxprs[1])
     limit = FORMULA_RESOLVES if exact else ARITHMETIC_RESOLVES
     for leaf, label in enumerate(labels_of(p)):
         own = [found[leaf] for _, found in results]

@@ -24,19 +24,20 @@ _COMPILED = 1_200_000  # an equation's analysis, once
 _BARE = 200_000  # an equation alone, in little more than a millisecond
 _EQUATION = 3000
 _BY_JAX = 30 * _EQUATION  # where JAX hands over the operations one by one
-_ORACLE = 25  # times that it runs, about: at the points of the harness's own
 _IN_A_LOOP = 3  # times as much is an equation there, where arrays are taken apart and put together
 _UNTIL = 30  # a guess at the steps of a loop that ends when it is done
 _REMEMBERED = 6
 
 Analysis = Callable[[list, Machine], tuple[list[np.ndarray], list[np.ndarray]]]
+Program = Callable[[list], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Pair:
     """A rule and its oracle: two functions of one list of arrays, whose outputs (a list) correspond entry by entry.
 
-    analyse_rule, analyse_oracle: from inputs and a machine to values and errors, both float64.
+    analyse_rule, analyse_oracle: from inputs and a machine to values and errors, both float64. in_float64: of the rule and of
+    the oracle, from inputs to the values alone; None for a program of which a part has fewer digits.
     unknown: names of primitives without an error rule; fills with the first analysis.
     by_hand: the rule's jaxpr. autodiff: that of the oracle, traced when it is wanted.
     numerical: whether the oracle's gradients are finite differences instead, of which the errors are estimates; then the
@@ -47,6 +48,7 @@ class Pair:
     oracle: Callable[[list], list]
     analyse_rule: Analysis
     analyse_oracle: Analysis
+    in_float64: Callable[[], tuple[Program | None, Program | None]]
     unknown: set[str]
     by_hand: ClosedJaxpr
     autodiff: Callable[[], ClosedJaxpr] | None
@@ -85,11 +87,12 @@ def pair(
         return _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), at))
 
     @functools.cache
+    def in_float64(jaxpr):
+        return values_in_float64(jaxpr) if wide and float64_alone(jaxpr) else None
+
+    @functools.cache
     def run_oracle():
-        jaxpr = autodiff()
-        if wide and float_types(jaxpr) <= {"float64"} and short(jaxpr, _ORACLE):
-            return lambda inputs: list(map(np.asarray, evaluated(jaxpr, inputs)))
-        return compiled(jaxpr, cpu)
+        return in_float64(autodiff()) or compiled(autodiff(), cpu)
 
     autodiff = functools.cache(lambda: traced(oracle))
     analyse_oracle = functools.cache(lambda: analysis(autodiff(), unknown))
@@ -105,6 +108,7 @@ def pair(
         lambda inputs: run_oracle()(inputs),
         analysis(by_hand, unknown),
         lambda inputs, machine: analyse_oracle()(inputs, machine),
+        lambda: (in_float64(by_hand), in_float64(autodiff())),
         unknown,
         by_hand,
         autodiff,
@@ -122,17 +126,18 @@ def _beside_differences(rule: Callable, gradients: Callable, jaxpr: ClosedJaxpr)
         values = [np.asarray(y, np.complex128 if np.iscomplexobj(y) else np.float64) for y in rule(inputs)]
         return values, [np.full(np.shape(y), np.inf) for y in values]
 
-    return Pair(rule, lambda inputs: differences(inputs)[0], analyse_rule, differences, set(), jaxpr, None)
+    neither = lambda: (None, None)
+    return Pair(rule, lambda inputs: differences(inputs)[0], analyse_rule, differences, neither, set(), jaxpr, None)
 
 
 def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     """The running error analysis of one program, which remembers its last results: several checks ask for the same."""
     analyse_anew = run_analysis(jaxpr, unknown)
-    others = float_types(jaxpr) - {"float64"}  # without any, a program is the same to every machine
+    same = float64_alone(jaxpr)  # to every machine
     remembered = Remembered(_REMEMBERED)
 
     def analyse(inputs, machine):
-        asked = repr(machine._replace(xp=None) if others else machine.float64)
+        asked = repr(machine.float64 if same else machine._replace(xp=None))
         return remembered.get(asked, inputs, lambda: analyse_anew(inputs, machine)[:2])
 
     return analyse
@@ -155,6 +160,22 @@ def run_analysis(jaxpr: ClosedJaxpr, unknown: set[str], branching: bool = False)
             return jax.tree.map(np.asarray, compiled(_float64(inputs), machine._replace(xp=None)))
 
     return analyse
+
+
+def values_in_float64(jaxpr: ClosedJaxpr) -> Program:
+    """A program in float64 alone: interpreted, and compiled once that pays. Remembers its last results as `analysis` does."""
+    work, once = _work(jaxpr), _BARE * _equations(jaxpr)
+    cpu = jax.devices("cpu")[0]
+    compiled = _on(cpu, True, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), cpu))
+    remembered = Remembered(_REMEMBERED)
+    calls = 0
+
+    def run(inputs):
+        nonlocal calls
+        calls += 1
+        return list(map(np.asarray, evaluated(jaxpr, inputs))) if calls * work <= once else compiled(inputs)
+
+    return lambda inputs: remembered.get(None, inputs, lambda: run(inputs))
 
 
 def short(jaxpr: ClosedJaxpr, runs: int) -> bool:
@@ -209,6 +230,11 @@ def float_types(node: Any) -> set[str]:
         own = {name_of_dtype(a.dtype) for a in avals if is_inexact(a)} - {"complex128"}
         return own.union(*(float_types(value) for eqn in jaxpr.eqns for value in eqn.params.values()))
     return set().union(*map(float_types, node)) if type(node) in (tuple, list) else set()
+
+
+def float64_alone(jaxpr: ClosedJaxpr) -> bool:
+    """Whether no part of a program computes in fewer digits."""
+    return float_types(jaxpr) <= {"float64"} and not holds(("reduce_precision",), jaxpr)
 
 
 def _on(device, wide, fn):
