@@ -28,7 +28,19 @@ def along(p: Point, cotangents: list[np.ndarray]) -> Callable[[list[np.ndarray]]
     diff = [np.asarray(x, np.float64) for x in p.view.diff]
     wide = [np.asarray(c, np.float64) for c in cotangents]
     sample = p.once("along", lambda: _sampling(_program(p, diff, cotangents)))
-    return lambda v: sample(lambda t: [*[x + t * d for x, d in zip(diff, v)], *p.view.rest, *wide])
+    return lambda v: sample(_moving(diff, v, [*p.view.rest, *wide]))
+
+
+def _moving(diff: list[np.ndarray], v: list[np.ndarray], others: list) -> Callable[[float], list]:
+    """From t to the arguments there, and the others. In the same arrays each time: new ones take as long as a function of them."""
+    moved = [np.empty(np.shape(x)) for x in diff]
+
+    def at(t):
+        for x, d, out in zip(diff, v, moved):
+            np.add(x, np.multiply(d, t, out=out), out=out)
+        return [*moved, *others]
+
+    return at
 
 
 def _program(p: Point, diff: list[np.ndarray], cotangents: list[np.ndarray]) -> ClosedJaxpr:
