@@ -18,7 +18,7 @@ from backproplab.harness.kink_at import kink_at
 from backproplab.harness.kinks import Kink
 from backproplab.harness.measured import measured
 from backproplab.harness.narrowed import narrowed
-from backproplab.harness.numerical import SURE, agrees_with_differences, differences_refute
+from backproplab.harness.numerical import SURE, agrees_with_differences, differences_overrule, differences_refute
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.primitives import is_key
@@ -38,6 +38,7 @@ _SURE_AGAIN = 1e-2  # of a slope: the error bar of differences that agree in the
 _OFTEN = (0.0, 0.5, 1.0, 2.0)  # numbers that say nothing
 AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 OVERRULED = "autodiff disagrees with the rule and with finite differences, which agree"
+NOT_BY_AUTODIFF = "finite differences are sure of another gradient than autodiff and than the rule: they judge it"
 _MEETING = "finite differences find kinks of several entries that meet: judged a small step beside"
 _NUMERICAL = "JAX cannot differentiate the function without its rule: finite differences judge it, which resolve less"
 
@@ -151,10 +152,30 @@ def _unless_overruled(p: Point, rounds: list, seed: int, checks: list[Check], no
     # in few digits the function's own constants are rounded, and differences know no better
     sure = _SURE_AGAIN if OVERRULED in notes and not p.wide else SURE
     if not agrees_with_differences(p, rounds[0], gradients, rivals, seed, sure):
-        return checks
+        return _by_differences(p, rounds, seed, notes) or checks
     notes.append(OVERRULED)
     passed = {"status": "pass", "cause": None, "error": None, "bound": None, "resolves": sure, "estimated": True}
     return [replace(c, **passed) if c.status != "pass" and c.name != "value" else c for c in checks]
+
+
+def _by_differences(p: Point, rounds: list, seed: int, notes: list[str]) -> list[Check] | None:
+    """The checks beside finite differences where these are against autodiff as well as the rule, as of a rule for a bisection."""
+    autodiffs = [d.exact for d in p.formulas(rounds[0])[len(p.outputs) :]]
+    if not differences_overrule(p, rounds[0], autodiffs, seed):
+        return None
+    try:
+        checks = _compared(p.beside_differences(), rounds[:1], seed)
+    except ValueError:  # too many entries, or complex ones
+        return None
+    if all(c.status != "fail" for c in checks):
+        return None
+    notes.append(NOT_BY_AUTODIFF)
+    return checks
+
+
+def oracle_of(p: Point, notes: list[str]) -> Point:
+    """`p` beside the oracle that its failing checks name, to look for a remedy."""
+    return p.beside_differences() if NOT_BY_AUTODIFF in notes else p
 
 
 def _without_rows(rows: np.ndarray, cotangents: list[np.ndarray]) -> list[np.ndarray]:

@@ -103,6 +103,15 @@ def agrees_with_differences(
     )
 
 
+def differences_overrule(p: Point, cotangents: list[np.ndarray], exact: list[np.ndarray], seed: int) -> bool:
+    """Whether finite differences, across branches where they must, are against autodiff along every direction: of a bisection
+    it knows nothing."""
+    if p.case.by_design or p.pair.numerical or not _real(p) or not all(np.isfinite(g).all() for g in exact):
+        return False
+    found = _slopes(p, cotangents, seed, otherwise=across_branches)
+    return all(s is not None and _convict(s.value, s.bar, _dot(exact, v)) for v, s in found)
+
+
 class Refuted(NamedTuple):
     """In words, what finite differences have; whether autodiff has another number still."""
 

@@ -12,9 +12,9 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from backproplab.case import Case
 from backproplab.harness.compare import Difference, in_double, largest
 from backproplab.harness.error_rules import executed, lifted
-from backproplab.harness.opaque import by_differences
+from backproplab.harness.opaque import Gradients, by_differences
 from backproplab.harness.precise import NotPrecise, precise
-from backproplab.harness.programs import Pair, Program, pair
+from backproplab.harness.programs import Pair, Program, beside_differences, pair
 from backproplab.harness.remembered import Remembered
 from backproplab.harness.retyped import retyped
 from backproplab.harness.strip import count_rules, operations_in, prove_stripped, without_rules
@@ -73,6 +73,12 @@ class Point:
     def moved(self, diff: list[np.ndarray], rest: list | None = None) -> "Point":
         """The same at other arguments of the same shapes."""
         return replace(self, view=replace(self.view, diff=diff, rest=self.view.rest if rest is None else rest))
+
+    def beside_differences(self) -> "Point":
+        """The same with finite differences for an oracle. Raises ValueError for too many entries, or complex ones."""
+        make = lambda: (beside_differences(self.pair.rule, _slopes(self.case, self.view), self.pair.by_hand), {})
+        pair, kept = self.once("beside differences", make)
+        return replace(self, pair=pair, kept=kept)
 
     def inputs(self, cotangents: list[np.ndarray]) -> list:
         return [*self.view.diff, *self.view.rest, *cotangents]
@@ -194,14 +200,16 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float, wider: 
             with_cotangents = [*seen.diff, *seen.rest, *[np.zeros(y.shape, y.dtype) for y in outputs]]
             count, rest = len(seen.diff), len(seen.rest)
             program = vjp_of(call, count, rest)
-            domains = [case.domain.get(position) for position in seen.positions]
-            differences = lambda: by_differences(
-                seen.call(case.reference or case.fn), seen.diff, seen.rest, domains, jax.devices("cpu")[0]
-            )
             if wider and (wider.pair.numerical or _declares(case) or not retyped(stripped, wider.stripped, dtype)):
                 wider = None  # the rule of a reference may look at its dtype, too
             programs = pair(
-                program, vjp_of(plain, count, rest), with_cotangents, wide, device, differences, bool(wider)
+                program,
+                vjp_of(plain, count, rest),
+                with_cotangents,
+                wide,
+                device,
+                lambda: _slopes(case, seen),
+                bool(wider),
             )
             again = wider is not None and retyped(programs.by_hand, wider.pair.by_hand, dtype)
             while len(_programs) >= _KEPT_PROGRAMS:
@@ -211,6 +219,13 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float, wider: 
     return Point(
         case, dtype, wide, args, seen, device, outputs, stripped, rules, program, programs, kept, matmul, again
     )
+
+
+def _slopes(case: Case, seen: View) -> Gradients:
+    """Of the function itself, or of its reference, by finite differences."""
+    domains = [case.domain.get(position) for position in seen.positions]
+    call = seen.call(case.reference or case.fn)
+    return by_differences(call, seen.diff, seen.rest, domains, jax.devices("cpu")[0])
 
 
 def _with_room_for_pieces(d: Difference) -> Difference:

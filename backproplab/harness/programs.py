@@ -102,7 +102,7 @@ def pair(
     except Exception:
         if otherwise is None:
             raise
-        return _beside_differences(compiled(by_hand, device), otherwise(), by_hand)
+        return beside_differences(compiled(by_hand, device), otherwise(), by_hand)
     return Pair(
         compiled(by_hand, device),
         lambda inputs: run_oracle()(inputs),
@@ -115,7 +115,7 @@ def pair(
     )
 
 
-def _beside_differences(rule: Callable, gradients: Callable, jaxpr: ClosedJaxpr) -> Pair:
+def beside_differences(rule: Callable, gradients: Callable, jaxpr: ClosedJaxpr) -> Pair:
     """The pair of a rule and of finite differences: no error of the rule is known."""
     remembered = Remembered(_REMEMBERED)
 

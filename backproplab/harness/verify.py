@@ -116,7 +116,8 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
     if _wrong_formula(given):
         wrong = [check for check in given if check.status == "fail"]
         if any(check.error is not None for check in wrong):  # else autodiff, which remedies go by, is wrong itself
-            notes += remedies(p, next((check.argument for check in wrong if check.argument), None), seed)
+            argument = next((check.argument for check in wrong if check.argument), None)
+            notes += remedies(autodiff.oracle_of(p, notes), argument, seed)
         return
     if widest:
         yield from promises.expectation_checks(p)

@@ -8,6 +8,7 @@ from by_hand import at, by_hand, square
 
 from backproplab import Case, verify
 from backproplab.harness import numerical
+from backproplab.harness.autodiff import NOT_BY_AUTODIFF
 from backproplab.harness.numerical import agrees_with_differences, bend, contradiction, difference_checks
 
 X = np.array([0.5, -1.25, 2.0])
@@ -128,23 +129,35 @@ def test_they_side_with_nobody():
     assert not agrees_with_differences(p, p.cotangents("random", 0), [np.full(3, np.nan)], [], 0)
 
 
+def root(a):
+    """Of x^3 + x = the mean of a, by a bisection."""
+
+    def halve(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        below = jnp.sum(middle**3 + middle - a) < 0
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    return jax.lax.fori_loop(0, 60, halve, (jnp.zeros(()), jnp.full((), 8.0)))[0]
+
+
+def rule_of_root(factor, power=2):
+    """Right with 1 and 2."""
+    return by_hand(root, lambda a, dy: (factor * dy * jnp.ones(3) / (3 * (3 * root(a[0]) ** power + 1)),))
+
+
 def test_they_side_with_the_rule_of_a_bisection():
     """Of which autodiff says that the root does not move, and of which no two points go the same way."""
+    assert verify(rule_of_root(1.0), np.array([5.0, 8.0, 11.0])).status == "pass"
+    assert verify(rule_of_root(1.001), np.array([5.0, 8.0, 11.0])).status == "fail"
 
-    def root(a):
-        def halve(_, ends):
-            low, high = ends
-            middle = (low + high) / 2
-            below = jnp.sum(middle**3 + middle - a) < 0
-            return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
-        return jax.lax.fori_loop(0, 60, halve, (jnp.zeros(()), jnp.full((), 8.0)))[0]
-
-    implicit = lambda factor: by_hand(
-        root, lambda a, dy: (factor * dy * jnp.ones(3) / (3 * (3 * root(a[0]) ** 2 + 1)),)
-    )
-    assert verify(implicit(1.0), np.array([5.0, 8.0, 11.0])).status == "pass"
-    assert verify(implicit(1.001), np.array([5.0, 8.0, 11.0])).status == "fail"
+def test_they_judge_the_wrong_rule_of_a_bisection():
+    """What is said to be right is what they have, not the 0 of autodiff; and the hint goes by them."""
+    verdict = verify(rule_of_root(1.0, power=3), np.array([5.0, 8.0, 11.0]))
+    assert verdict.status == "fail" and NOT_BY_AUTODIFF in verdict.notes
+    assert "right is -0.0134552" in verdict.cause
+    assert any("to raise to the power 2, not 3 makes the rule right" in note for note in verdict.notes)
 
 
 def test_a_seam_beside_which_they_agree():
