@@ -154,7 +154,7 @@ def _until(deadline: float, found: Iterator[Edit]) -> Iterator[Edit]:
     return itertools.takewhile(lambda _: time.monotonic() <= deadline, found)
 
 
-def _agree(got, exact, errors=0.0) -> bool:
+def _agree(got, exact, errors: Any = 0.0) -> bool:
     with np.errstate(invalid="ignore"):
         return bool(np.all(np.abs(got - exact) <= _AGREE * np.max(np.abs(exact), initial=0.0) + errors))
 

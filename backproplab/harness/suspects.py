@@ -1,19 +1,21 @@
 """What a gradient would be if a known mistake had been made that the function's own derivative can show.
 
 An output's cotangent left out, one example's share, a sum over the wrong axis, a kernel that was not flipped, a matrix that
-was not transposed, two arguments mixed up, one that is not read: each is asked of the oracle at other cotangents or arguments, and goes with the
+was not transposed, two arguments mixed up, one that is not read, a setting that is forgotten: each is asked of the oracle at other cotangents or arguments, and goes with the
 sentence that holds if the wrong gradient equals it.
 """
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from backproplab.case import parameter_names, static_argnums
 from backproplab.harness.compare import same
 from backproplab.harness.error_rules import lifted
-from backproplab.harness.point import Point
+from backproplab.harness.point import Point, point
 from backproplab.harness.primitives import is_key
 from backproplab.harness.view import view
 
@@ -35,6 +37,7 @@ def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Susp
         yield from _of_rearranged_cotangents(p, leaf, cotangents)
         yield from _of_other_arguments(p, leaf, cotangents)
         yield from _of_exchanged_arguments(p, leaf, cotangents)
+        yield from _of_other_settings(p, leaf, cotangents)
 
 
 def _right(p: Point, leaf: int, cotangents: list[np.ndarray]) -> np.ndarray:
@@ -146,7 +149,12 @@ def _rearranged(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         if x.shape[a] == x.shape[b]:
             changes.append((f"with axes {a} and {b} exchanged", np.swapaxes(x, a, b)))
             changes.append((f"made symmetric in axes {a} and {b}", (x + np.swapaxes(x, a, b)) / 2))
-    changes += [(f"moved on by {by} along axis {a}", np.roll(x, by, a)) for a in axes for by in (1, -1)]
+    for a, by in itertools.product(axes, (1, -1)):
+        rolled = np.roll(x, by, a)
+        changes.append((f"moved on by {by} along axis {a}", rolled))
+        changes.append(
+            (f"moved on by {by} along axis {a}, zeros coming in", rolled - _only(rolled, 0 if by > 0 else -1, a))
+        )
     changes += [("conjugated", np.conj(x))] if np.iscomplexobj(x) else []
     for words, changed in changes:
         yield words, np.array(changed, x.dtype, order="C")
@@ -162,6 +170,29 @@ def _of_exchanged_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -
         swapped[i], swapped[j] = given[j], given[i]
         other = p.moved(swapped[:count], swapped[count:])
         yield f"is the right one with {labels[i]} and {labels[j]} exchanged", _right(other, leaf, cotangents)
+
+
+def _of_other_settings(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """A static number or switch, a stride or an axis, of which the rule forgets the value."""
+    names = parameter_names(p.case.fn, len(p.args))
+    for i in static_argnums(p.case.fn):
+        for value in _values(p.args[i]):
+            args = (*p.args[:i], value, *p.args[i + 1 :])
+            try:
+                other = point(replace(p.case, args=args), 0, p.dtype, p.device, p.matmul)
+                gradient = _right(other.moved(p.view.diff, p.view.rest), leaf, cotangents)
+            except Exception:  # a value that the function does not take, or with which its output has another shape
+                continue
+            yield f"is the right one for {names[i]} = {value}: the rule has that in place of {p.args[i]}", gradient
+
+
+def _values(setting: Any) -> list:
+    """Those that a rule may have in place of a setting: the usual ones, and those beside it."""
+    if type(setting) is bool:
+        return [not setting]
+    if type(setting) is int:
+        return [v for v in dict.fromkeys((1, 0, 2, setting - 1, setting + 1, -setting)) if v != setting]
+    return [v for v in (1.0, 0.0, setting / 2, 2 * setting, -setting) if v != setting] if type(setting) is float else []
 
 
 def unread(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
