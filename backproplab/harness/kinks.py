@@ -184,8 +184,8 @@ def _chosen(slope, one, other) -> str:
 
 
 def _scaled(direction, x):
-    """In the size of the argument; its infinite entries stay where they are."""
-    return np.where(np.isfinite(x), max(largest([x]), 1.0) * direction, 0.0)
+    """In the size of each entry, 1 at least: beside one of 1e6 a slope at 0 would bend; infinite entries stay where they are."""
+    return np.where(np.isfinite(x), np.maximum(np.abs(x), 1.0) * direction, 0.0)
 
 
 def _locate(row: int, sizes: list[int]) -> tuple[int, int]:

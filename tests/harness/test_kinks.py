@@ -130,6 +130,19 @@ def test_a_seam(slope, admissible):
     assert kink.admissible is admissible
 
 
+@pytest.mark.parametrize(("slope", "admissible"), [(1.0, True), (0.9999, False), (0.0, False)])
+def test_a_seam_beside_a_large_entry(slope, admissible):
+    """sign(x) log1p(|x|), of which autodiff has the slope 0 at 0: a step in the size of the other entry bends far from there."""
+    at = [np.array([0.0, 1e6])]
+
+    def slopes(v, offset):
+        x = at[0] + offset[0]
+        return [np.where(x == 0, 0.0, v[0] / (1 + np.abs(x)))]
+
+    kink = judged(slopes, [[slope, 0], [0, 1 / (1 + 1e6)]], at)
+    assert kink.rows.tolist() == [0] and kink.admissible is admissible
+
+
 @pytest.mark.parametrize(
     ("row", "admissible"),
     [([1, 0, 0], True), ([0, 1, 0], True), ([1 / 3, 1 / 3, 1 / 3], True), ([1, 1, -1], False), ([0, 0, 0], False)],
