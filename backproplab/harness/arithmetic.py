@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import ml_dtypes
 import numpy as np
 
-from backproplab.harness.autodiff import ARITHMETIC_RESOLVES, AS_GOOD, FORMULA_RESOLVES, judged_leaf, labels_of
+from backproplab.harness.autodiff import ARITHMETIC_RESOLVES, FORMULA_RESOLVES, judged_leaf, labels_of
 from backproplab.harness.blame import line_of_gradient
-from backproplab.harness.compare import Difference, in_double, largest
+from backproplab.harness.compare import AS_GOOD, Difference, in_double, largest
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.narrowed import narrowed
 from backproplab.harness.point import Point

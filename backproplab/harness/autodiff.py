@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from backproplab.harness.blame import line_of_gradient
-from backproplab.harness.compare import Difference, largest
+from backproplab.harness.compare import AS_GOOD, Difference, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.counterfactual import other_function
 from backproplab.harness.diagnosis import diagnose, numbers_in_play, worst_entry
@@ -36,7 +36,6 @@ _STEPS_ASIDE = 2.0**-7  # the same: farther than finite differences reach
 _NOT_BY_CHANCE = 1e3  # times the measured noise
 _SURE_AGAIN = 1e-2  # of a slope: the error bar of differences that agree in the widest dtype already
 _OFTEN = (0.0, 0.5, 1.0, 2.0)  # numbers that say nothing
-AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have
 OVERRULED = "autodiff disagrees with the rule and with finite differences, which agree"
 NOT_BY_AUTODIFF = "finite differences are sure of another gradient than autodiff and than the rule: they judge it"
 _MEETING = "finite differences find kinks of several entries that meet: judged a small step beside"

@@ -22,23 +22,35 @@ class Difference:
 
     def with_bound(self, bound: np.ndarray) -> "Difference":
         """The same beside another bound."""
-        return replace(self, bound=bound)
+        other = replace(self, bound=bound)
+        other.__dict__.update(
+            {name: value for name, value in self.__dict__.items() if name in ("error", "scale", "_finite")}
+        )
+        return other
 
     @cached_property
     def error(self) -> np.ndarray:
         """|got - exact|; equal infinities do not differ; nan where either is nan or only one is infinite."""
         with np.errstate(invalid="ignore"):
-            return np.where(self.got == self.exact, 0.0, np.abs(self.got - self.exact))
+            apart = np.abs(self.got - self.exact)
+            return apart if _finite(apart) else np.where(self.got == self.exact, 0.0, apart)
+
+    @cached_property
+    def _finite(self) -> bool:
+        """Whether all numbers are, or are equal: then there is nothing else to look for, which takes a while in long arrays."""
+        return _finite(self.error)
 
     @cached_property
     def wrong(self) -> np.ndarray:
         """Entries that rounding cannot explain. One that is nan or infinite where the oracle is finite is always wrong."""
-        broken = ~np.isfinite(self.got) & np.isfinite(self.exact)
-        return broken | (self.error > self.bound)
+        beyond = self.error > self.bound
+        return beyond if self._finite else beyond | (~np.isfinite(self.got) & np.isfinite(self.exact))
 
     @cached_property
     def undefined(self) -> np.ndarray:
         """Entries about which the oracle says nothing."""
+        if self._finite:
+            return np.zeros(np.shape(self.exact), bool)
         return np.isnan(self.exact) | (np.isinf(self.exact) & (self.got != self.exact))
 
     @cached_property
@@ -55,15 +67,16 @@ class Difference:
     @cached_property
     def worst(self) -> tuple[int, ...]:
         """The index of the entry that is furthest beyond its bound."""
-        broken = ~np.isfinite(self.got) & np.isfinite(self.exact)
         with np.errstate(all="ignore"):
-            ratio = np.where(
-                self.error == 0, 0.0, self.error / np.where(self.bound == 0, np.finfo(float).tiny, self.bound)
-            )
-        ratio = np.where(broken, np.inf, np.nan_to_num(ratio, nan=0.0, posinf=np.finfo(float).max))
+            ratio = self.error / np.maximum(self.bound, np.finfo(float).tiny)
+            if not self._finite:
+                ratio = np.where(
+                    ~np.isfinite(self.got) & np.isfinite(self.exact), np.inf, np.nan_to_num(ratio, nan=0.0)
+                )
         return tuple(int(i) for i in np.unravel_index(np.argmax(ratio), ratio.shape)) if ratio.size else ()
 
 
+AS_GOOD = 8.0  # how many times the rounding error of autodiff a rule may have, and how many units of the largest entry
 SAME = 1e-6  # relative distance below which one array is taken for the other
 
 
@@ -81,5 +94,17 @@ def in_double(x: Any) -> np.ndarray:
 
 def largest(arrays: Iterable[Any]) -> float:
     """The largest finite absolute value, 0 if there is none."""
-    finite = (np.where(np.isfinite(x), np.abs(x), 0.0) for x in map(np.asarray, arrays))
-    return max((float(np.max(x, initial=0.0)) for x in finite), default=0.0)
+    return max(map(_largest, map(np.asarray, arrays)), default=0.0)
+
+
+def _largest(x: np.ndarray) -> float:
+    if x.dtype.kind in "fiu":
+        ends = float(np.max(x, initial=0)), -float(np.min(x, initial=0))
+        if np.isfinite(ends).all():
+            return max(ends)
+    return float(np.max(np.where(np.isfinite(x), np.abs(x), 0.0), initial=0.0))
+
+
+def _finite(sizes: np.ndarray) -> bool:
+    """Whether all of these, none of them negative, are."""
+    return bool(np.isfinite(np.max(sizes, initial=0.0)))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-_WIDEST, _NARROWEST = 6, 24  # binary exponents of the steps
+_WIDEST, _NARROWEST = 8, 24  # binary exponents of the steps
 _STAIRS = 18  # the narrowest that are taken across branches: what an iteration leaves open must stay far below
 _SAFETY = 4.0
 _ENOUGH = 2.0**-30  # of the slope: no finer bar is sought
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 
 
 def slope(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None:
-    """The derivative of `line` at 0, from points up to a sixteenth of `largest` away.
+    """The derivative of `line` at 0, from points up to a sixty-fourth of `largest` away.
 
     Where the point lies on a seam, so that no step stays on its branch, the slopes from both sides, each kept to a branch
     of its own, must agree. None if they do not, or no step stays on one branch.

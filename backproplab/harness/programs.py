@@ -175,7 +175,7 @@ def values_in_float64(jaxpr: ClosedJaxpr) -> Program:
         calls += 1
         return list(map(np.asarray, evaluated(jaxpr, inputs))) if calls * work <= once else compiled(inputs)
 
-    return lambda inputs: remembered.get(None, inputs, lambda: run(inputs))
+    return lambda inputs: remembered.get(None, inputs, lambda: run(_float64(inputs)))
 
 
 def short(jaxpr: ClosedJaxpr, runs: int) -> bool:

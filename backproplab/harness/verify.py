@@ -107,7 +107,7 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
     if widest:
         prove_point(p)
     # a formula that holds in the widest may still ask for its dtype
-    given = [] if p.retyped else inside.judged(p, seed, notes, again=not widest)
+    given = [] if p.widened else inside.judged(p, seed, notes, again=not widest)
     yield from given
     differences = list(numerical.difference_checks(p, seed, notes)) if widest else []
     yield from differences
