@@ -4,6 +4,7 @@ Small programs are interpreted once or twice; numpy runs an operation in microse
 """
 
 import functools
+import math
 import operator
 from typing import Any
 
@@ -133,10 +134,10 @@ def _dot_general(p, x, y):
     batch = [x.shape[a] for a in batch_x]
     left = np.transpose(x, (*batch_x, *free_x, *contract_x))
     right = np.transpose(y, (*batch_y, *contract_y, *free_y))
-    count = int(np.prod([x.shape[a] for a in contract_x], dtype=int))
-    groups, rows, columns = (int(np.prod(s, dtype=int)) for s in (batch, [x.shape[a] for a in free_x], [y.shape[a] for a in free_y]))  # fmt: skip
-    out = left.reshape(groups, rows, count) @ right.reshape(groups, count, columns)
-    return out.reshape([*batch, *[x.shape[a] for a in free_x], *[y.shape[a] for a in free_y]])
+    rows, columns = [x.shape[a] for a in free_x], [y.shape[a] for a in free_y]
+    count, groups = math.prod(x.shape[a] for a in contract_x), math.prod(batch)
+    out = left.reshape(groups, math.prod(rows), count) @ right.reshape(groups, count, math.prod(columns))
+    return out.reshape([*batch, *rows, *columns])
 
 
 def _select_n(p, which, *options):

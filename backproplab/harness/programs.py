@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
-from backproplab.harness.error_rules import Machine, is_inexact, name_of_dtype
+from backproplab.harness.error_rules import Machine, is_float, is_inexact, name_of_dtype
 from backproplab.harness.evaluated import evaluated
 from backproplab.harness.jitted import jitted
 from backproplab.harness.remembered import Remembered
@@ -247,4 +247,4 @@ def _on(device, wide, fn):
 
 def _float64(inputs):
     """Exactly the numbers of the low precision, as float64."""
-    return [np.asarray(x, np.float64) if jax.dtypes.issubdtype(jnp.result_type(x), np.floating) else x for x in inputs]
+    return [np.asarray(x, np.float64) if is_float(x) else x for x in inputs]

@@ -176,7 +176,7 @@ def _of_other_settings(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Ite
     """A static number or switch, a stride or an axis, of which the rule forgets the value."""
     names = parameter_names(p.case.fn, len(p.args))
     for i in static_argnums(p.case.fn):
-        for value in _values(p.args[i]):
+        for value in _values(p.args[i]) if i < len(p.args) else ():  # a default is not to be seen
             args = (*p.args[:i], value, *p.args[i + 1 :])
             try:
                 other = point(replace(p.case, args=args), 0, p.dtype, p.device, p.matmul)

@@ -1,13 +1,16 @@
 """A case at one seed and dtype: cotangents, what is made once, and the three comparisons."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from by_hand import at, by_hand, square
 
-from backproplab import normal
-from backproplab.harness.point import prove_point
+from backproplab import Case, normal
+from backproplab.harness import programs
+from backproplab.harness.point import Point, point, prove_point
 
 X = np.array([0.5, -1.25, 2.0])
 right = lambda x, dy: 2 * x * dy
@@ -72,6 +75,40 @@ def test_roundings_are_of_the_dtype():
     for d in (value, gradient):
         assert not d.wrong.any()
         assert 0 < d.error.max() < d.bound.max() < 1e-5
+
+
+def test_what_agrees_is_not_analysed(monkeypatch):
+    """Two formulas that agree to their last digits, and a run that is off by units of the largest entry, need no bound; a
+    gradient that differs by more does, and one that is 0 throughout."""
+    asked = []
+    monkeypatch.setattr(programs, "run_analysis", lambda jaxpr, unknown: lambda *_: asked.append(jaxpr))
+    rule = lambda factor: by_hand(jnp.sin, lambda x, dy: (factor * jnp.cos(x[0]) * dy,))
+    for factor, numbers, analysed in ((1.0, X, False), (1 + 2.0**-40, X, True), (1.0, np.full(3, np.pi / 2), False)):
+        p = at(rule(factor), numbers)
+        with contextlib.suppress(TypeError):  # the analysis that was asked for
+            p.formulas(p.cotangents("random", 0))
+        assert bool(asked) is analysed, factor
+        asked.clear()
+    p = at(by_hand(lambda x: x * 0, lambda x, dy: (dy * 0,)), X)
+    with contextlib.suppress(TypeError):
+        p.formulas(p.cotangents("random", 0))
+    assert asked
+
+
+def test_a_run_in_float32_is_held_to_the_formula_of_the_wider_point(monkeypatch):
+    """Where that is the same program; what is off by more than eight units of the largest entry is analysed."""
+    right = by_hand(jnp.sin, lambda x, dy: (jnp.cos(x[0]) * dy,))
+    wide = at(right, X)
+    case, cpu = Case(right, (X,)), jax.devices("cpu")[0]
+    narrow = point(case, 0, "float32", cpu, 0.0, wide)
+    assert narrow.widened is wide.pair
+    c = narrow.cotangents("random", 0)
+    near = narrow.arithmetic(c)
+    assert all(np.all(d.bound == 8 * 2.0**-24 * d.scale) for d in near)
+    ran = narrow.ran(c)
+    monkeypatch.setattr(Point, "ran", lambda self, c: [ran[0], ran[1] * np.float32(1 + 2.0**-17)])
+    off = narrow.arithmetic(c)
+    assert off[1].wrong.all() and np.all(off[1].bound < 8 * 2.0**-24 * off[1].scale)
 
 
 def test_floor():

@@ -1,5 +1,6 @@
 """Mistakes that only the function's own derivative can show are named, each by a rule that makes it."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -64,7 +65,26 @@ def sparse(dv):
     return by_hand(lambda v, rows, columns, b: jnp.zeros(5).at[rows].add(v * b[columns]).astype(b.dtype), bwd)
 
 
+def delayed(x, by, wide):
+    """Each entry and the one `by` places before it."""
+    return x + jnp.pad(x, (by, 0))[: len(x)] * (2.0 if wide else 0.5)
+
+
+def echo(dx):
+    """With a delay and a switch that are static."""
+    rule = jax.custom_vjp(delayed, nondiff_argnums=(1, 2))
+    rule.defvjp(lambda x, by, wide: (delayed(x, by, wide), None), lambda by, wide, _, dy: (dx(dy, by, wide),))
+    return rule
+
+
+def back(dy, by, wide):
+    return dy + jnp.pad(dy, (0, by))[by:] * (2.0 if wide else 0.5)
+
+
 MISTAKES = {
+    "is the right one for by = 1: the rule has that in place of 3": (echo(lambda dy, by, wide: back(dy, 1, wide)), (B, 3, True)),
+    "is the right one for wide = False: the rule has that in place of True": (echo(lambda dy, by, wide: back(dy, by, False)), (B, 2, True)),
+    "is the right one for the cotangent moved on by 1 along axis 0, zeros coming in": (by_hand(jnp.sin, lambda r, dy: (jnp.pad(dy, ((1, 0), (0, 0)))[:-1] * jnp.cos(r[0]),)), (X,)),
     "holds the contribution of the first example alone": (dense(dw=lambda x, w, dy: x[:1].T @ dy[:1]), (X, W, B)),
     "holds the contribution of the last example alone": (dense(dw=lambda x, w, dy: x[-1:].T @ dy[-1:]), (X, W, B)),
     "lacks the contribution of the last example (index 4 of the cotangent)": (dense(dw=lambda x, w, dy: x[:-1].T @ dy[:-1]), (X, W, B)),
@@ -75,7 +95,7 @@ MISTAKES = {
     "is the right one for w with axes 0 and 1 exchanged": (dense(dx=lambda x, w, dy: dy @ w), (X, W, B)),
     "that of the last alone: they overwrite each other": (rows(lambda e, ids, dy: e.at[np.array([0, 2, 1])].set(dy[np.array([4, 2, 3])])), (W, IDS)),
     "is the right one for the cotangent with axes 0 and 1 exchanged": (by_hand(lambda x: x * x.sum(0), lambda r, dy: (dy.T * r[0].sum(0) + (r[0] * dy.T).sum(0),)), (X,)),
-    "is the right one for the cotangent moved on by 1 along axis 0": (by_hand(jnp.sin, lambda r, dy: (jnp.roll(dy, 1, 0) * jnp.cos(r[0]),)), (X,)),
+    "is the right one for the cotangent moved on by 1 along axis 0;": (by_hand(jnp.sin, lambda r, dy: (jnp.roll(dy, 1, 0) * jnp.cos(r[0]),)), (X,)),
     "is the right one for x moved on by -1 along axis 1": (by_hand(jnp.sin, lambda r, dy: (dy * jnp.cos(jnp.roll(r[0], -1, 1)),)), (X,)),
     "is the right one for x made symmetric in axes 0 and 1": (by_hand(jnp.sin, lambda r, dy: (dy * jnp.cos((r[0] + r[0].T) / 2),)), (X,)),
     "is the right one for k flipped along axis 0": (convolution(lambda k, dy: convolve(dy, jnp.swapaxes(k, 1, 2))), (random.normal(size=(7, 2)), K)),
@@ -114,6 +134,7 @@ def test_right_rules_of_the_same_functions_pass():
     ).passed
     assert verify(turned(lambda dy, angles, x, at, mask: dy * angles(x, at, mask)), X, IDS, X[0] > 0).passed
     assert verify(two(lambda x, dy, ds: jnp.cos(x) * dy + 2 * x * ds), B).passed
+    assert verify(echo(back), B, 3, True).passed
 
 
 def test_an_argument_of_an_earlier_call():
