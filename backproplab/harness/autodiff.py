@@ -331,9 +331,18 @@ def _failed(name: str, label: str, p: Point, leaf: int, d: Difference, cotangent
     if name == p.dtype and (low := narrowed(p, leaf - len(p.outputs))):  # the formula is judged elsewhere
         cause = f"the gradient of {label} is rounded to {low} on its way; {worst_entry(d.got, d.exact, wrong)}"
     else:
-        cause = diagnose(label, d.got, d.exact, wrong, **_context(p, leaf, cotangents, seed))
+        cause = _cause(label, p, leaf, d, wrong, cotangents, seed)
     where = line_of_gradient(p.case.fn, p.args, label)
     return Check(name, "fail", label, *numbers, cause=cause, where=where)
+
+
+def _cause(label: str, p: Point, leaf: int, d: Difference, wrong: np.ndarray, cotangents: list, seed: int) -> str:
+    """In words; the bare fact where the function cannot be asked, since it raises at other arguments."""
+    try:
+        return diagnose(label, d.got, d.exact, wrong, **_context(p, leaf, cotangents, seed))
+    except Exception:
+        count = f"{int(wrong.sum())} of {wrong.size} entries"
+        return f"the gradient of {label} is wrong in {count}; {worst_entry(d.got, d.exact, wrong)}"
 
 
 def _context(p: Point, leaf: int, cotangents: list, seed: int) -> dict:

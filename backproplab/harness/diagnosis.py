@@ -85,6 +85,7 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, u
         return
     yield from _rearranged(got, right, others)
     yield from _of_suspects(got, right, suspects)
+    yield from _evened(got, right)
     yield from factors(got, right, arrays)
     yield from _of_suspects(got, right, unread)
     if sentence := otherwise():
@@ -141,6 +142,32 @@ def _rearranged(got, right, others):
         if right.shape[axis] > 1 and same(got, np.flip(right, axis)):
             yield f"is the right one in reverse order along axis {axis}"
             return
+    yield from _displaced(got, right)
+
+
+def _displaced(got, right):
+    """The right numbers one place off along an axis, or along two, but for the edge, where some are lost: a window, a crop."""
+    long = [a for a in range(right.ndim) if right.shape[a] > 2]
+    for axes in [*((a,) for a in long), *itertools.pairwise(long)]:
+        for shifts in itertools.product((1, -1), repeat=len(axes)):
+            here, there = [slice(None)] * right.ndim, [slice(None)] * right.ndim
+            for axis, shift in zip(axes, shifts):
+                here[axis], there[axis] = (slice(1, None), slice(-1)) if shift > 0 else (slice(-1), slice(1, None))
+            inside = right[tuple(there)]
+            if same(got[tuple(here)], inside) and not same(right[tuple(here)], inside):
+                along = " and ".join(f"{shift:+d} along axis {axis}" for axis, shift in zip(axes, shifts))
+                yield f"is the right one displaced by {along}, but for the edge"
+                return
+
+
+def _evened(got, right):
+    """One number for each slice, spread over it, where the right one says who gets how much."""
+    for axis in range(right.ndim):
+        if right.shape[axis] > 1:
+            for words, share in (("the mean", right.mean), ("the sum", right.sum)):
+                if same(got, np.broadcast_to(share(axis, keepdims=True), right.shape)):
+                    yield f"is {words} of the right one along axis {axis}, at every entry"
+                    return
 
 
 def _folded(right):

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from backproplab.case import parameter_names, static_argnums
 from backproplab.harness.compare import same
 from backproplab.harness.error_rules import lifted
+from backproplab.harness.evaluated import evaluated
 from backproplab.harness.point import Point, point
 from backproplab.harness.primitives import is_key
 from backproplab.harness.view import view
@@ -37,6 +39,7 @@ def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Susp
         yield from _of_rearranged_cotangents(p, leaf, cotangents)
         yield from _of_other_arguments(p, leaf, cotangents)
         yield from _of_exchanged_arguments(p, leaf, cotangents)
+        yield from _of_forward_mode(p, leaf, cotangents)
         yield from _of_other_settings(p, leaf, cotangents)
 
 
@@ -170,6 +173,19 @@ def _of_exchanged_arguments(p: Point, leaf: int, cotangents: list[np.ndarray]) -
         swapped[i], swapped[j] = given[j], given[i]
         other = p.moved(swapped[:count], swapped[count:])
         yield f"is the right one with {labels[i]} and {labels[j]} exchanged", _right(other, leaf, cotangents)
+
+
+def _of_forward_mode(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """A cotangent sent through the function forwards: a filter, a rotation or a matrix that was not transposed."""
+    x = p.view.diff[leaf]
+    for k, c in enumerate(cotangents[:_OUTPUTS]):
+        if _type(c) == _type(x):
+            alone = lambda diff, rest, v: p.plain([*diff[:leaf], v, *diff[leaf + 1 :]], rest)
+            onwards = lambda diff, rest, v: jax.jvp(lambda y: alone(diff, rest, y), (diff[leaf],), (v,))[1]
+            with jax.enable_x64(p.wide):
+                program = jax.make_jaxpr(onwards)(p.view.diff, p.view.rest, c)
+            sent = evaluated(program, [*p.view.diff, *p.view.rest, c])[k]
+            yield f"is what the function makes of {_cotangent(k, cotangents)} forwards: it is not transposed", sent
 
 
 def _of_other_settings(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:

@@ -59,6 +59,10 @@ SENTENCES = {
     * np.where(np.isin(np.arange(16), (0, 6)).reshape(4, 4), 1, 0.25),
     "is the right one shifted by one along axis 1": np.roll(RIGHT, 1, 1),
     "is the right one in reverse order along axis 0": RIGHT[::-1],
+    "is the right one displaced by -1 along axis 0, but for the edge": np.vstack([RIGHT[1:], RIGHT[:1] / 3]),
+    "is the right one displaced by +1 along axis 0 and -1 along axis 1, but for the edge": np.pad(RIGHT, 1)[:-2, 2:],
+    "is the mean of the right one along axis 1, at every entry": np.broadcast_to(RIGHT.mean(1, keepdims=True), (4, 4)),
+    "is the sum of the right one along axis 0, at every entry": np.broadcast_to(RIGHT.sum(0), (4, 4)),
     "is nan in 1 of 16 entries where the right one is finite, at index 2 of axis 0 and index 3 (the last) of axis 1": (
         changed((2, 3), np.nan)
     ),

@@ -81,7 +81,13 @@ def back(dy, by, wide):
     return dy + jnp.pad(dy, (0, by))[by:] * (2.0 if wide else 0.5)
 
 
+def smoothed(x):
+    """Each entry and what came before it, fading."""
+    return jax.lax.scan(lambda y, e: (0.5 * y + e,) * 2, 0.0 * x[0], x)[1]
+
+
 MISTAKES = {
+    "is what the function makes of the cotangent forwards: it is not transposed": (by_hand(smoothed, lambda r, dy: (smoothed(dy),)), (X,)),
     "is the right one for by = 1: the rule has that in place of 3": (echo(lambda dy, by, wide: back(dy, 1, wide)), (B, 3, True)),
     "is the right one for wide = False: the rule has that in place of True": (echo(lambda dy, by, wide: back(dy, by, False)), (B, 2, True)),
     "is the right one for the cotangent moved on by 1 along axis 0, zeros coming in": (by_hand(jnp.sin, lambda r, dy: (jnp.pad(dy, ((1, 0), (0, 0)))[:-1] * jnp.cos(r[0]),)), (X,)),
@@ -135,6 +141,7 @@ def test_right_rules_of_the_same_functions_pass():
     assert verify(turned(lambda dy, angles, x, at, mask: dy * angles(x, at, mask)), X, IDS, X[0] > 0).passed
     assert verify(two(lambda x, dy, ds: jnp.cos(x) * dy + 2 * x * ds), B).passed
     assert verify(echo(back), B, 3, True).passed
+    assert verify(by_hand(smoothed, lambda r, dy: (smoothed(dy[::-1])[::-1],)), X).passed
 
 
 def test_an_argument_of_an_earlier_call():
