@@ -248,18 +248,27 @@ def in_numbers(factor: float, sizes: Mapping[float, str]) -> str:
             return f" = 1/{size:g} ({what}): a mean where the sum is right"
         if near(size):
             return f" = {size:g} ({what}): a sum where the mean is right"
+    for value, what in ((2.0, "2"), (0.5, "1/2"), (4.0, "4"), (0.25, "1/4")):
+        if near(value):
+            return f" = {what}{_root(', or', near, factor, sizes)}"
+    if root := _root(" =", near, factor, sizes):
+        return root
     for (size, what), (other, of) in itertools.permutations(sizes.items(), 2):
         if near(size / other):
             return f" = {size:g}/{other:g} ({what} over {of})"
         if near(1 / (size * other)):
             return f" = 1/({size:g} x {other:g}) ({what}; {of})"
-    for value, what in ((2.0, "2"), (0.5, "1/2"), (4.0, "4"), (0.25, "1/4")):
-        if near(value):
-            return f" = {what}"
-    for size, what in sizes.items():
-        if near(math.sqrt(size)) or near(1 / math.sqrt(size)):
-            return f" = {'1/' * (factor < 1)}sqrt({size:g}) ({what})"
     return ""
+
+
+def _root(sign: str, near: Callable[[float], bool], factor: float, sizes: Mapping[float, str]) -> str:
+    """As in a scale of dot products."""
+    roots = (
+        f"{sign} {'1/' if factor < 1 else ''}sqrt({size:g}) ({what})"
+        for size, what in sizes.items()
+        if near(size**0.5) or near(size**-0.5)
+    )
+    return next(roots, "")
 
 
 def _local_factor(got, right, wrong, sizes) -> str:

@@ -69,7 +69,9 @@ SENTENCES = {
     "is infinite in 1 of 16 entries": changed((2, 3), np.inf),
     "is zero at index 1 of axis 0": scaled(0, [1, 0, 1, 1]),
     "is with the wrong sign at index 1, 2 of axis 1": scaled(1, [1, -1, -1, 1]),
-    "is scaled by a factor 0.5 = 1/2 at index 3 of axis 0": scaled(0, [1, 1, 1, 0.5]),
+    "is scaled by a factor 0.5 = 1/2, or 1/sqrt(4) (the size of axis 0 of x) at index 3 of axis 0": scaled(
+        0, [1, 1, 1, 0.5]
+    ),
     "is scaled by factors of its own each at index 0, 3 of axis 0": scaled(0, [3, 1, 1, 0.5]),
     "has each slice along axis 0 scaled by a factor of its own: a per-row factor": scaled(0, [2, 3, 5, 7]),
     "is wrong in 1 of 16 entries only, at index 1 of axis 0 and index 2 of axis 1": changed((1, 2), 9.0),
