@@ -34,6 +34,7 @@ def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Susp
     yield from _of_examples(p, leaf, cotangents)
     if sum(map(np.size, p.view.diff)) <= _LARGE:
         yield from _of_ends(p, leaf, cotangents)
+        yield from _of_places(p, leaf, cotangents)
         yield from _of_outputs(p, leaf, cotangents)
         yield from _of_other_cotangents(p, leaf, cotangents)
         yield from _of_rearranged_cotangents(p, leaf, cotangents)
@@ -44,7 +45,8 @@ def suspects(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Susp
 
 
 def _right(p: Point, leaf: int, cotangents: list[np.ndarray]) -> np.ndarray:
-    gradients, _ = p.pair.analyse_oracle(p.inputs(cotangents), lifted())
+    inputs, run = p.inputs(cotangents), p.pair.in_float64()[1]
+    gradients = run(inputs) if run else p.pair.analyse_oracle(inputs, lifted())[0]
     return np.asarray(gradients[len(p.outputs) + leaf])
 
 
@@ -97,13 +99,27 @@ def _of_examples(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[
     if len(shares) < count:
         return
     stacked = np.stack([shares[i] for i in range(count)])
-    for order, words in ((stacked, "last"), (stacked[::-1], "first")):
-        written = np.zeros_like(right)
-        for share in order:
-            written = np.where(share != 0, share, written)
-        yield f"holds, where several examples meet, that of the {words} alone: they overwrite each other where they should add up", written  # fmt: skip
+    yield from _overwritten("several examples", stacked)
     if right.shape == (count,):
         yield "is summed over the wrong axis: over what it should keep, in place of the batch", stacked.sum(1)
+
+
+def _overwritten(what: str, shares: np.ndarray) -> Iterator[Suspect]:
+    """What there is, one share after the other, if each is written over those before it."""
+    for order, words in ((shares, "last"), (shares[::-1], "first")):
+        written = np.zeros_like(shares[0])
+        for share in order:
+            written = np.where(share != 0, share, written)
+        yield f"holds, where {what} meet, that of the {words} alone: they overwrite each other where they should add up", written  # fmt: skip
+
+
+def _of_places(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
+    """The entries along an axis behind the first, windows or bins as a rule."""
+    c = cotangents[0]
+    for axis in range(1, c.ndim) if len(cotangents) == 1 else ():
+        if 1 < c.shape[axis] <= _EXAMPLES:
+            shares = [_right(p, leaf, [_only(c, i, axis)]) for i in range(c.shape[axis])]
+            yield from _overwritten(f"several entries of the cotangent along axis {axis}", np.stack(shares))
 
 
 def _of_ends(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:

@@ -81,12 +81,27 @@ def back(dy, by, wide):
     return dy + jnp.pad(dy, (0, by))[by:] * (2.0 if wide else 0.5)
 
 
+def peaks(dx):
+    """The largest of the first three columns, and of the last three."""
+    windows = lambda x: jnp.stack([x[:, :3].max(1), x[:, 2:].max(1)], 1)
+    return by_hand(
+        windows,
+        lambda r, dy: (
+            dx(
+                *(jnp.arange(5) == k[:, None] for k in (r[0][:, :3].argmax(1), 2 + r[0][:, 2:].argmax(1))),
+                *dy.T[..., None],
+            ),
+        ),
+    )
+
+
 def smoothed(x):
     """Each entry and what came before it, fading."""
     return jax.lax.scan(lambda y, e: (0.5 * y + e,) * 2, 0.0 * x[0], x)[1]
 
 
 MISTAKES = {
+    "holds, where several entries of the cotangent along axis 1 meet, that of the last alone": (peaks(lambda a, b, da, db: jnp.where(b, db, a * da)), (X + 9 * np.eye(5)[[2, 2, 2, 0, 4]],)),
     "is what the function makes of the cotangent forwards: it is not transposed": (by_hand(smoothed, lambda r, dy: (smoothed(dy),)), (X,)),
     "is the right one for by = 1: the rule has that in place of 3": (echo(lambda dy, by, wide: back(dy, 1, wide)), (B, 3, True)),
     "is the right one for wide = False: the rule has that in place of True": (echo(lambda dy, by, wide: back(dy, by, False)), (B, 2, True)),
@@ -141,6 +156,7 @@ def test_right_rules_of_the_same_functions_pass():
     assert verify(turned(lambda dy, angles, x, at, mask: dy * angles(x, at, mask)), X, IDS, X[0] > 0).passed
     assert verify(two(lambda x, dy, ds: jnp.cos(x) * dy + 2 * x * ds), B).passed
     assert verify(echo(back), B, 3, True).passed
+    assert verify(peaks(lambda a, b, da, db: a * da + b * db), X).passed
     assert verify(by_hand(smoothed, lambda r, dy: (smoothed(dy[::-1])[::-1],)), X).passed
 
 
