@@ -114,7 +114,7 @@ MISTAKES = {
     "lacks what comes from the first entry of the cotangent along axis 1": (dense(dx=lambda x, w, dy: dy[:, 1:] @ w[:, 1:].T), (X, W, B)),
     "lacks what comes from the last entry of the cotangent of output 0 along axis 0": (rowwise(lambda x, w, dy: x[:-1].T @ dy[:-1]), (X[:, :4], W[:4])),
     "is the right one for w with axes 0 and 1 exchanged": (dense(dx=lambda x, w, dy: dy @ w), (X, W, B)),
-    "that of the last alone: they overwrite each other": (rows(lambda e, ids, dy: e.at[np.array([0, 2, 1])].set(dy[np.array([4, 2, 3])])), (W, IDS)),
+    "holds, where several examples meet, that of the last alone: they overwrite each other": (rows(lambda e, ids, dy: e.at[np.array([0, 2, 1])].set(dy[np.array([4, 2, 3])])), (W, IDS)),
     "is the right one for the cotangent with axes 0 and 1 exchanged": (by_hand(lambda x: x * x.sum(0), lambda r, dy: (dy.T * r[0].sum(0) + (r[0] * dy.T).sum(0),)), (X,)),
     "is the right one for the cotangent moved on by 1 along axis 0;": (by_hand(jnp.sin, lambda r, dy: (jnp.roll(dy, 1, 0) * jnp.cos(r[0]),)), (X,)),
     "is the right one for x moved on by -1 along axis 1": (by_hand(jnp.sin, lambda r, dy: (dy * jnp.cos(jnp.roll(r[0], -1, 1)),)), (X,)),
