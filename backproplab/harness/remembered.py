@@ -6,9 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
+_LARGE = 2**25  # bytes of arrays, which a result has about as many of
+_FEW = 2
+
 
 class Remembered:
-    """Results by what was asked and by the contents of the arrays it was asked for; of more than `most`, the oldest go.
+    """Results by what was asked and by the contents of the arrays it was asked for; of more than `most`, or than two where
+    they are large, the oldest go.
 
     Arrays are compared, not hashed: as a rule they are the very same, and no check takes as long as hashing them. The small
     ones first, which are the cotangents as a rule: they tell one question from another.
@@ -24,8 +28,12 @@ class Remembered:
             both = sorted(zip(known, arrays), key=lambda pair: np.size(pair[0]))
             if asked == other and len(known) == len(arrays) and all(_same(a, b) for a, b in both):
                 return result
+        most = (
+            self.most if sum(x.nbytes for x in arrays if isinstance(x, np.ndarray)) < _LARGE else min(_FEW, self.most)
+        )
+        self.results = self.results[max(len(self.results) - most + 1, 0) :]  # before there is one more
         result = make()
-        self.results = [*self.results, (asked, list(arrays), result)][-self.most :]
+        self.results = [*self.results, (asked, list(arrays), result)]
         return result
 
 

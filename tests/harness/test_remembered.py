@@ -30,3 +30,11 @@ def test_the_oldest_go():
     for i in (0, 1, 2, 2, 1, 0):
         known.get(None, [np.array(i)], lambda i=i: made.append(i))
     assert made == [0, 1, 2, 0]
+
+
+def test_of_large_ones_few_are_kept():
+    """Gradients of ten million numbers would fill the memory."""
+    known, made = Remembered(8), []
+    for i in (0, 1, 2, 1, 0):
+        known.get(None, [np.array(i), np.zeros(2**22)], lambda i=i: made.append(i))
+    assert made == [0, 1, 2, 0]
