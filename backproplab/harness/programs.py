@@ -23,7 +23,7 @@ from backproplab.harness.strip import holds
 _COMPILED = 1_200_000  # an equation's analysis, once
 _BARE = 200_000  # an equation alone, in little more than a millisecond
 _EQUATION = 3000
-_BY_JAX = 30 * _EQUATION  # where JAX hands over the operations one by one
+_BY_JAX = 12 * _EQUATION  # where JAX hands over the operations one by one
 _IN_A_LOOP = 3  # times as much is an equation there, where arrays are taken apart and put together
 _UNTIL = 30  # a guess at the steps of a loop that ends when it is done
 _REMEMBERED = 6
