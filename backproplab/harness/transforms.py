@@ -1,8 +1,11 @@
 """The rule under JAX's transformations: eager as jitted, vmapped and scanned as in a loop, and the same when run again."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,7 +18,7 @@ from backproplab.harness.error_rules import lifted
 from backproplab.harness.parallel import parallel
 from backproplab.harness.point import Point, vjp_of
 from backproplab.harness.primitives import is_key
-from backproplab.harness.programs import Analysis, analysis
+from backproplab.harness.programs import Analysis, Program, analysis, float64_alone, values_in_float64
 from backproplab.harness.strip import batches_by_itself, strip
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import view
@@ -23,6 +26,7 @@ from backproplab.harness.view import view
 _BATCH = 3
 _CHOICES = 5  # arguments and cotangents; of more, not every choice is tried
 _LARGE = 1_000_000
+_LAST_DIGITS = 2.0**-46  # of the largest entry: what the order of a sum may change
 _LEAKED = "the rule takes a value of another trace for its own: it keeps state outside its residuals"
 
 
@@ -74,11 +78,13 @@ def interleaved(p: Point, seed: int) -> Iterator[Check]:
         pulls = [jax.vjp(lambda d, rest=rest: call(d, rest), diff)[1] for diff, rest, _ in runs]
         return [g for pull, (_, _, cotangents) in zip(pulls, runs) for g in pull(list(cotangents))[0]]
 
-    mixed = list(zip(*_formula(p, "interleaved", both, jax.tree.leaves(runs))))
+    leaves = jax.tree.leaves(runs)
+    mixed = _formula(p, "interleaved", both, leaves)
     for k, (diff, rest, cotangents) in enumerate(runs):
-        alone = _formulas_alone(p, [*diff, *rest, *cotangents])
         words = "with two forward passes before the backward passes"
-        if check := _apart(p, "interleaved", words, mixed[k * len(diff) :], alone):
+        first = k * len(diff)
+        got = lambda bounds, first=first: mixed(leaves, bounds)[first:]
+        if check := _apart(p, "interleaved", words, got, [*diff, *rest, *cotangents]):
             cause = f"{check.cause}: the rule keeps state outside its residuals"
             yield replace(check, cause=cause, where=line_of(getattr(p.case.fn, "bwd", None)))
             return
@@ -102,15 +108,16 @@ def vmapped(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
         axes = tuple(0 if i in batched else None for i in range(len(runs[0])))
         program = lambda inputs, axes=axes: jax.vmap(rule, axes)(*inputs)
         try:
-            outputs = [o[len(p.outputs) :] for o in _formula(p, f"vmap over {name}", program, stacked)]
+            formula = _formula(p, f"vmap over {name}", program, stacked)
+            formula(stacked, bounds=False)
         except Exception as error:
             told = " ".join(str(error).split())[:150]
             notes.append(f"under vmap over {name} the rule raises {type(error).__name__}: {told}")
             return
+        at = lambda b, bounds: [(value[b], error[b]) for value, error in formula(stacked, bounds)[len(p.outputs) :]]
         for b, element in enumerate(elements):
-            got = [(values[b], errors[b]) for values, errors in zip(*outputs)]
             words = f"under vmap over {name}, in batch element {b},"
-            if check := _apart(p, "vmap", words, got, _formulas_alone(p, element)):
+            if check := _apart(p, "vmap", words, functools.partial(at, b), element):
                 yield check
                 return
     yield Check("vmap", "pass")
@@ -138,12 +145,12 @@ def within(p: Point, seed: int) -> Iterator[Check]:
     twice = [np.stack([x, x]) if i < count or i >= count + rest else x for i, x in enumerate(inputs)]
     forms = {"jit": (jax.jit, inputs), "checkpoint": (jax.checkpoint, inputs), "scan": (_scanned, twice)}
     for name, (transform, given) in forms.items():
-        analyse = None
+        formula = None
         try:
-            analyse = _analysis(p, name, vjp_of(transform(call), count, rest), given)
-            found = list(zip(*analyse(given, lifted())))[len(p.outputs) :]
+            formula = _formula(p, name, vjp_of(transform(call), count, rest), given)
+            formula(given, bounds=False)
         except Exception as error:
-            leaked = analyse is not None
+            leaked = formula is not None
             if leaked and not isinstance(error, jax.errors.JAXTypeError):
                 raise  # the analysis itself
             if _allows(p, transform, given):
@@ -152,9 +159,11 @@ def within(p: Point, seed: int) -> Iterator[Check]:
                 yield Check(name, "fail", cause=cause, where=line_of(getattr(p.case.fn, "bwd", None)))
                 return
             continue
-        steps = [[(v[k], e[k]) for v, e in found] for k in (0, 1)] if name == "scan" else [found]
-        for step in steps:
-            if check := _apart(p, name, f"inside {name}", step, _formulas_alone(p, inputs)):
+        for step in (0, 1) if name == "scan" else (...,):
+            at = lambda bounds, step=step, given=given, formula=formula: [
+                (value[step], error[step]) for value, error in formula(given, bounds)[len(p.outputs) :]
+            ]
+            if check := _apart(p, name, f"inside {name}", at, inputs):
                 yield check
                 return
         yield Check(name, "pass")
@@ -175,36 +184,54 @@ def _allows(p: Point, transform, given: list) -> bool:
     return True
 
 
-def _formula(p: Point, name: str, program, inputs: list) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Values and bounds of a transformed rule as a formula."""
-    return _analysis(p, name, program, inputs)(inputs, lifted())
+class _Formula(NamedTuple):
+    """A rule, transformed or as it is: its values in float64, unless a part of it has fewer digits, and those with bounds."""
+
+    values: Program | None
+    analyse: Analysis
+
+    def __call__(self, inputs: list, bounds: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of each output its value and the bound on its rounding; 0 for those that are not asked for."""
+        if not bounds and self.values is not None:
+            with suppress(Exception):  # what leaked from another trace has no value; the analysis says so
+                return [(value, np.zeros(np.shape(value))) for value in self.values(inputs)]
+        return list(zip(*self.analyse(inputs, lifted())))
 
 
-def _analysis(p: Point, name: str, program, inputs: list) -> Analysis:
-    """Of a transformed rule; traced once per program of `p`. Compiling it would cost more."""
+def _formula(p: Point, name: str, program: Callable, inputs: list) -> _Formula:
+    """Of a transformed rule; traced once per program of `p`. To compile its analysis would cost more."""
 
     def traced():
         with jax.enable_x64(p.wide):
-            return analysis(jax.make_jaxpr(program)(inputs), set())
+            jaxpr = jax.make_jaxpr(program)(inputs)
+        return _Formula(values_in_float64(jaxpr) if p.wide and float64_alone(jaxpr) else None, analysis(jaxpr, set()))
 
     return p.once(name, traced)
 
 
-def _formulas_alone(p: Point, inputs: list) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Value and bound of each gradient of the rule itself."""
-    values, errors = p.pair.analyse_rule(inputs, lifted())
-    return list(zip(values, errors))[len(p.outputs) :]
+def _apart(p: Point, name: str, words: str, got: Callable[[bool], list], inputs: list) -> Check | None:
+    """The failing check of the first gradient that is another one than alone, at these inputs.
 
-
-def _apart(p: Point, name: str, words: str, got: list, alone: list) -> Check | None:
-    """The failing check of the first gradient that is another one than alone; `got` and `alone` hold values and bounds."""
-    for label, one, two in zip(p.view.labels, got, alone):
+    got: the transformed rule's gradients as a formula has them, with bounds or without, which are asked for where the values
+    are not alike at once.
+    """
+    rule = _Formula(p.pair.in_float64()[0], p.pair.analyse_rule)
+    alone = lambda bounds: rule(inputs, bounds)[len(p.outputs) :]
+    if all(map(_alike, got(False), alone(False))):
+        return None
+    for label, one, two in zip(p.view.labels, got(True), alone(True)):
         d = _difference(one, two)
         if d.wrong.any():
             i = d.worst
             cause = f"{words} the gradient of {label} is {d.got[i]:.6g} at {list(i)}, alone {d.exact[i]:.6g}"
             return Check(name, "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)
     return None
+
+
+def _alike(got: tuple, exact: tuple) -> bool:
+    return np.shape(got[0]) == np.shape(exact[0]) and bool(
+        np.all(np.abs(got[0] - exact[0]) <= _LAST_DIGITS * largest([exact[0]]))
+    )
 
 
 def _difference(got: tuple, exact: tuple) -> Difference:
