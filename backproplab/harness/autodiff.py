@@ -1,6 +1,7 @@
 """The rule against autodiff of the same function without its rules, as a formula; how any comparison is judged."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from backproplab.harness.numerical import SURE, agrees_with_differences, differe
 from backproplab.harness.point import Point
 from backproplab.harness.precise import NotPrecise
 from backproplab.harness.primitives import is_key
+from backproplab.harness.relatives import relatives
 from backproplab.harness.suspects import stale, suspects, unread
 from backproplab.harness.verdict import Check
 
@@ -361,7 +363,7 @@ def _context(p: Point, leaf: int, cotangents: list, seed: int) -> dict:
         "others": {name: g for name, g in gradients.items() if name != p.view.labels[leaf - count]},
         "suspects": suspects(p, leaf - count, cotangents),
         "unread": unread(p, leaf - count, cotangents),
-        "stale": stale(p, leaf - count, cotangents),
+        "stale": itertools.chain(relatives(p, leaf - count, cotangents), stale(p, leaf - count, cotangents)),
         "arrays": {name: np.asarray(x) for name, x in [*arrays, *written.items()] if np.asarray(x).dtype.kind in "fb"},
         "otherwise": lambda: other_function(p, leaf - count, seed, sizes),
     }
