@@ -33,12 +33,12 @@ class Difference:
         """|got - exact|; equal infinities do not differ; nan where either is nan or only one is infinite."""
         with np.errstate(invalid="ignore"):
             apart = np.abs(self.got - self.exact)
-            return apart if _finite(apart) else np.where(self.got == self.exact, 0.0, apart)
+            return apart if _all_finite(apart) else np.where(self.got == self.exact, 0.0, apart)
 
     @cached_property
     def _finite(self) -> bool:
         """Whether all numbers are, or are equal: then there is nothing else to look for, which takes a while in long arrays."""
-        return _finite(self.error)
+        return _all_finite(self.error)
 
     @cached_property
     def wrong(self) -> np.ndarray:
@@ -105,6 +105,6 @@ def _largest(x: np.ndarray) -> float:
     return float(np.max(np.where(np.isfinite(x), np.abs(x), 0.0), initial=0.0))
 
 
-def _finite(sizes: np.ndarray) -> bool:
+def _all_finite(sizes: np.ndarray) -> bool:
     """Whether all of these, none of them negative, are."""
     return bool(np.isfinite(np.max(sizes, initial=0.0)))
