@@ -175,7 +175,8 @@ def values_in_float64(jaxpr: ClosedJaxpr) -> Program:
         calls += 1
         return list(map(np.asarray, evaluated(jaxpr, inputs))) if calls * work <= once else compiled(inputs)
 
-    return lambda inputs: remembered.get(None, inputs, lambda: run(_float64(inputs)))
+    as_typed = lambda x, v: np.asarray(x, v.aval.dtype) if is_inexact(x) else x  # at a point in fewer digits, too
+    return lambda inputs: remembered.get(None, inputs, lambda: run(list(map(as_typed, inputs, jaxpr.jaxpr.invars))))
 
 
 def short(jaxpr: ClosedJaxpr, runs: int) -> bool:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from backproplab.harness import programs
 from backproplab.harness.error_rules import lifted
@@ -27,3 +28,15 @@ def test_a_long_loop_is_compiled(monkeypatch):
         values, _ = programs.analysis(closed, set())([X], lifted())
         assert len(ran) == expected
         assert np.isfinite(values[0]).all()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_numbers_of_fewer_digits_run_in_float64(monkeypatch, compiled):
+    """Real and complex ones are widened, whole ones stay, compiled or not."""
+    monkeypatch.setattr(programs, "_BARE", 0 if compiled else 10**9)
+    with jax.enable_x64(True):
+        jaxpr = jax.make_jaxpr(lambda x, z, i: x[i] * z)(X[0], X[0] + 1j * X[1], np.array([2, 0], np.int32)[:1])
+    x, z = X[0].astype(np.float32), (X[0] + 1j * X[1]).astype(np.complex64)
+    (got,) = programs.values_in_float64(jaxpr)([x, z, np.array([2], np.int32)])
+    assert got.dtype == np.complex128
+    np.testing.assert_allclose(got, np.float64(x[2]) * z.astype(np.complex128), rtol=1e-15)
