@@ -53,8 +53,7 @@ def judge_kink(
         return np.concatenate(value_slopes(vs, offsets), 1)
 
     def along(ks, t):
-        vs = [looks.direction(k) for k in ks]
-        return slopes(vs, [[t * d for d in v] for v in vs])
+        return slopes([looks.direction(k) for k in ks], [[t * d for d in looks.aside(k)] for k in ks])
 
     # a kink in any one entry is met by directions that move them all; single ones are for judging it
     rows = np.flatnonzero(np.any([_kinked(along, looks, ks) for ks in chunks(looks.alone)], 0))
@@ -101,12 +100,20 @@ class _Looks:
         self.count = self.alone + len(self.coordinates)
 
     def direction(self, k: int) -> list[np.ndarray]:
+        """In the size of each argument, so that no entry's slope is lost beside another's."""
+        return [_scaled(d, x, max(largest([x]), 1.0)) for d, x in zip(self._chosen(k), self.diff)]
+
+    def aside(self, k: int) -> list[np.ndarray]:
+        """The same way, in the size of each entry: in that of one of 1e6 a slope at 0 would bend, and one of 1e-15 cross it."""
+        return [_in_own_size(d, x) for d, x in zip(self._chosen(k), self.diff)]
+
+    def _chosen(self, k: int) -> list[np.ndarray]:
         """All ones first, which finds gradients given twice at a tie; then all random and signed, or positive; then one
         argument alone, whose slopes may be small beside the others'; then single entries."""
         if k >= self.alone:
             return self._coordinate(self.coordinates[k - self.alone])
         if k == 0:
-            return [_scaled(np.ones(np.shape(x)), x) for x in self.diff]
+            return [np.ones(np.shape(x)) for x in self.diff]
         drawn = [np.abs(d) for d in self._random(k)] if k % 3 == 0 else self._random(k)
         return drawn if k < _DIRECTIONS else [d if i == self.moves(k) else 0 * d for i, d in enumerate(drawn)]
 
@@ -129,11 +136,11 @@ class _Looks:
 
     def offset(self, k: int) -> list[np.ndarray]:
         """A step in a random direction of its own."""
-        return [_STEP * d for d in self._random(_DIRECTIONS + k)]
+        return [_STEP * _in_own_size(d, x) for d, x in zip(self._random(_DIRECTIONS + k), self.diff)]
 
     def _random(self, k: int) -> list[np.ndarray]:
         generator = np.random.default_rng([self.seed, k])
-        return [_scaled(generator.normal(size=np.shape(x)), x) for x in self.diff]
+        return [generator.normal(size=np.shape(x)) for x in self.diff]
 
     def _coordinate(self, i: int) -> list[np.ndarray]:
         starts = np.cumsum([0, *self.sizes])[:-1]
@@ -141,7 +148,7 @@ class _Looks:
         for part, start in zip(hot, starts):
             if 0 <= i - start < part.size:
                 part[i - start] = 1
-        return [_scaled(part.reshape(np.shape(x)), x) for part, x in zip(hot, self.diff)]
+        return [part.reshape(np.shape(x)) for part, x in zip(hot, self.diff)]
 
 
 def _kinked(along: Callable, looks: _Looks, ks: Sequence[int]) -> np.ndarray:
@@ -183,9 +190,16 @@ def _chosen(slope, one, other) -> str:
     return f"the rule's slope there lies {share:.0%} of the way from the lower to the higher one-sided slope"
 
 
-def _scaled(direction, x):
-    """In the size of each entry, 1 at least: beside one of 1e6 a slope at 0 would bend; infinite entries stay where they are."""
-    return np.where(np.isfinite(x), np.maximum(np.abs(x), 1.0) * direction, 0.0)
+def _in_own_size(direction, x):
+    """Of 0 that of the smallest other entry: beside it, a point that is as near to a kink lies on none."""
+    sizes = np.abs(x)
+    least = np.min(sizes, where=sizes > 0, initial=1.0)
+    return _scaled(direction, x, np.where(sizes > 0, sizes, least))
+
+
+def _scaled(direction, x, size):
+    """Infinite entries stay where they are."""
+    return np.where(np.isfinite(x), size * direction, 0.0)
 
 
 def _locate(row: int, sizes: list[int]) -> tuple[int, int]:

@@ -13,8 +13,10 @@ import numpy as np
 
 from backproplab.harness.compare import in_double, largest
 from backproplab.harness.point import Point
+from backproplab.harness.primitives import NEVER_ENDS
 from backproplab.harness.room import room
 from backproplab.harness.shapes import from_zero, is_offsets
+from backproplab.harness.strip import holds
 from backproplab.harness.thresholds import thresholds
 from backproplab.harness.view import view
 
@@ -73,7 +75,7 @@ def neighbours(p: Point, seed: int) -> Iterator[Neighbour]:
             spread = [_within(x, _spread(k, x, seed), domain) for k, (x, domain) in enumerate(zip(diff, domains))]
             others = f"with {names[i]} {words} and the others {_SPREAD}"
             yield Neighbour(others, [*spread[:i], m, *spread[i + 1 :]], rest)
-    for words, i, m in _infinite(diff, domains, seed):
+    for words, i, m in () if _never_ends(p) else _infinite(diff, domains, seed):
         yield Neighbour(f"with {words} of {names[i]}", [*diff[:i], m, *diff[i + 1 :]], rest, far=True)
     for words, change in _discrete_moves(_axis_sizes(p), seed):
         changed = [r if _parts(r, p) else change(r) for r in rest]
@@ -204,6 +206,11 @@ def _near_thresholds(numbers: Sequence[float], seed: int) -> Iterator[tuple[str,
     for number in numbers:
         around = lambda i, x: number * (1 + _JITTER * np.random.default_rng([seed, i, x.size]).normal(size=x.shape))
         yield f"near {number:g}", lambda i, x, around=around: x if np.iscomplexobj(x) else np.copysign(around(i, x), x)
+
+
+def _never_ends(p: Point) -> bool:
+    """Whether an infinity may keep a program at work for ever, as LAPACK's singular value decomposition."""
+    return any(holds(NEVER_ENDS, jaxpr) for jaxpr in (p.stripped, p.pair.by_hand))
 
 
 def _infinite(diff, domains, seed: int) -> Iterator[tuple[str, int, np.ndarray]]:

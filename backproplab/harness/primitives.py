@@ -19,6 +19,8 @@ from backproplab.harness.jitted import quick_options
 
 # Functions that JAX (from 0.12 on) puts together from the bits of their argument.
 COMPOSED = ("exp_neg_sq",)
+# At an infinity: LAPACK's own loop has been seen not to return.
+NEVER_ENDS = ("svd",)
 
 
 def name_of(eqn: Any) -> str:
@@ -43,6 +45,8 @@ def bind(eqn: Any, values: list, xp: Any, **changes: Any) -> list:
                 outputs = list(out) if isinstance(out, list | tuple) else [out]
                 typed = [_as_traced(o, v.aval) for o, v in zip(outputs, eqn.outvars)]
                 return typed + outputs[len(typed) :]  # an error rule may have more sorted than the equation does
+        if eqn.primitive.name in NEVER_ENDS and np.isinf(values[0]).any():
+            return [np.full(v.aval.shape, np.nan, v.aval.dtype) for v in eqn.outvars]
         given = [jnp.asarray(v) if not is_key(v) else v for v in values]
         draws = eqn.primitive.name == "random_bits"
         out = _drawn(eqn.primitive, **eqn.params)(*given) if draws else _by_jax(eqn, given, changes)

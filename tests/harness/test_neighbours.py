@@ -6,6 +6,7 @@ import numpy as np
 
 from backproplab import Case, normal
 from backproplab.case import booleans, integers, uniform
+from backproplab.harness.evaluated import evaluated
 from backproplab.harness.neighbours import neighbours
 from backproplab.harness.point import point
 
@@ -174,3 +175,13 @@ def test_lengths_of_nothing():
     has = lambda n, **fields: any(np.all(m.rest[0] == 0) for m in around(masked, normal(4), n, **fields)[1])
     assert has(np.array(4)) and has(np.array([3, 1, 4, 2]))
     assert not has(np.array(4), domain={1: (0.0, 5.0)})
+
+
+def test_no_infinity_for_singular_values():
+    """At one LAPACK may not return, and asked for the value there numpy's way is NaN."""
+    values = lambda x: jnp.linalg.svd(x, compute_uv=False)
+    infinite = lambda fn: [n for n in around(fn, normal(4, 3))[1] if np.isinf(n.diff[0]).any()]
+    assert infinite(lambda x: x * 2) and not infinite(values)
+    with jax.enable_x64(True):
+        (s,) = evaluated(jax.make_jaxpr(values)(np.ones((4, 3))), [np.full((4, 3), -np.inf)])
+    assert s.shape == (3,) and np.isnan(s).all()
