@@ -143,6 +143,17 @@ def test_a_seam_beside_a_large_entry(slope, admissible):
     assert kink.rows.tolist() == [0] and kink.admissible is admissible
 
 
+def test_entries_of_all_sizes():
+    """|x| at 0, beside entries of 1e18 and of 1e-15: a kink at 0 alone, though the slopes of the large one are far larger."""
+    at = [np.array([0.0, 1e-15, 1e18])]
+
+    def slopes(v, offset):
+        return [np.sign(at[0] + offset[0]) * v[0]]
+
+    assert judged(slopes, [[0.5, 0, 0], [0, 1, 0], [0, 0, 1]], at).rows.tolist() == [0]
+    assert not judged(slopes, [[1.5, 0, 0], [0, 1, 0], [0, 0, 1]], at).admissible
+
+
 @pytest.mark.parametrize(
     ("row", "admissible"),
     [([1, 0, 0], True), ([0, 1, 0], True), ([1 / 3, 1 / 3, 1 / 3], True), ([1, 1, -1], False), ([0, 0, 0], False)],
