@@ -7,6 +7,7 @@ Where kinks of several entries meet, as of equal numbers that are sorted, slopes
 as well: then nothing is known.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ _SAFETY = 4.0
 _BENT = 1e-3  # of a slope: a jump that stays and is larger is a kink
 _BESIDE = 2  # points
 _NO_ROOM = 1e-290  # for a step, at the end of an interval: then it goes beyond, where a kink or NaN widens the bar
+_SHARP, _CLOSER = 1e-6, 2.0**-14  # of a slope; of a step
 _NARROW = 2.0**-6  # of a step, where only small changes are allowed
 
 Gradients = Callable[[list], tuple[list[np.ndarray], list[np.ndarray]]]
@@ -65,9 +67,12 @@ def by_differences(call: Callable, diff: list, rest: list, domains: list, device
             x = [np.asarray(g, t.dtype) for g, t in zip(given, typed)]
             out = [np.asarray(y, np.float64) for y in values(x, others)]
             ladders = [*map(_steps, given, domains)]
+            at_steps = lambda f, x, leaf, steps: _slopes(
+                f(x, others, cotangents, steps.astype(x[leaf].dtype)), steps, unit
+            )
             slopes = lambda x: [
-                _slopes(f(x, others, cotangents, steps.astype(at.dtype)), steps, unit)
-                for f, at, steps in zip(along, x, ladders)
+                _sharper(functools.partial(at_steps, f, x, leaf), steps, wide)
+                for leaf, (f, steps) in enumerate(zip(along, ladders))
             ]
             found = _unless_kinks_meet(slopes, x, ladders)
         shaped = [(v.reshape(np.shape(g)), e.reshape(np.shape(g))) for (v, e), g in zip(found, given)]
@@ -75,6 +80,16 @@ def by_differences(call: Callable, diff: list, rest: list, domains: list, device
         return [*out, *[v for v, _ in shaped]], [*errors, *[e for _, e in shaped]]
 
     return gradients
+
+
+def _sharper(slopes: Callable[[np.ndarray], tuple], steps: np.ndarray, wide: bool) -> tuple:
+    """At these steps and, where the bar is wide, at shorter ones: beside an entry of 1e5, one of 1 takes long steps."""
+    found = slopes(steps)
+    if not wide or np.all(found[1] <= _SHARP * np.abs(found[0])):
+        return found
+    closer = slopes(_CLOSER * steps)
+    better = closer[1] < found[1]
+    return tuple(np.where(better, c, f) for c, f in zip(closer, found))
 
 
 def _unless_kinks_meet(slopes: Callable[[list], list], x: list, ladders: list) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -29,6 +29,15 @@ def test_a_smooth_function(x):
     assert np.all(bar < 1e-9 * np.abs(right))
 
 
+def test_entries_of_all_sizes():
+    """Beside one of 1e6 a step for an entry at 0 would be larger than what the function is there."""
+    x = np.array([0.0, 1.0, 1e6])
+    slope, bar = slopes(lambda x: 1 / (1 + x), x)
+    right = -1 / (1 + x) ** 2
+    assert np.all(np.abs(slope - right) <= bar)
+    assert np.all(bar < 1e-6 * np.abs(right))
+
+
 def test_a_kink():
     """Any slope between those of the two sides is within the bar; beside the kink only the one."""
     slope, bar = slopes(jnp.abs, np.array([0.0, 0.1]))
