@@ -125,16 +125,10 @@ class Point:
     def _alike(self, got: list, exact: list, cotangents) -> list[Difference] | None:
         """The differences of what agrees so well, entry by entry, that no analysis of rounding can add to it.
 
-        None otherwise; and where all of a gradient is 0, which a number too large may have swallowed. In few digits only on a
-        CPU: elsewhere it may be computed in fewer than its dtype has.
+        None otherwise; and where all of a gradient is 0, which a number too large may have swallowed.
         """
-        if self.wide:
-            room = _with_room_for_pieces
-        elif self.device.platform == "cpu" and self.dtype == "float32":
-            room = lambda d: d.with_bound(np.full(d.exact.shape, AS_GOOD * _ROUNDOFF * d.scale))
-        else:
-            return None
         none = [np.zeros(np.shape(a)) for a in exact]
+        room = _with_room_for_pieces if self.wide else _with_room_for_units
         found = list(map(room, self._differences(got, exact, none, cotangents)))
         zero = lambda d: d.exact.size and not d.exact.any()
         return None if any(d.wrong.any() or d.undefined.any() or zero(d) for d in found) else found
@@ -163,7 +157,9 @@ class Point:
         """The rule as it ran on the device, in its dtype, against its own formula in float64, per output and gradient."""
         inputs = self.inputs(cotangents)
         ran = self.ran(cotangents)
-        formula = (self.widened or self.pair).in_float64()[0]
+        # elsewhere than on a CPU it may be computed in fewer digits than its dtype has
+        known = self.wide or (self.dtype == "float32" and self.device.platform == "cpu")
+        formula = (self.widened or self.pair).in_float64()[0] if known else None
         if formula and (alike := self._alike(ran, formula(inputs), cotangents)) is not None:
             return alike
         values, errors = self.pair.analyse_rule(inputs, executed(self.matmul))
@@ -245,6 +241,10 @@ def _with_room_for_pieces(d: Difference) -> Difference:
     room = room if d.scale < np.inf else np.nan_to_num(room)
     unseen = _BEYOND_FLOAT32 * d.scale if np.isfinite(d.scale) else 0.0
     return d.with_bound(d.bound + room + unseen)
+
+
+def _with_room_for_units(d: Difference) -> Difference:
+    return d.with_bound(np.full(d.exact.shape, AS_GOOD * _ROUNDOFF * d.scale))
 
 
 def _declares(case: Case) -> bool:
