@@ -186,6 +186,8 @@ def _largest_in_rows(a):
 
 def _chosen(slope, one, other) -> str:
     low, high = sorted((one, other))
+    if not np.isfinite([low, high]).all():
+        return "from one side at least its slope is not finite"
     share = (slope - low) / (high - low) if high > low else 0.0
     return f"the rule's slope there lies {share:.0%} of the way from the lower to the higher one-sided slope"
 

@@ -215,7 +215,7 @@ def _direction(p: Point, generator) -> tuple[list[np.ndarray], float]:
         finite = np.where(np.isfinite(x), x, 0.0)
         scale = float(np.sqrt(np.mean(finite * finite))) if x.size else 1.0
         domain = p.case.domain.get(position)
-        v = generator.normal(size=x.shape) * (scale or 1.0)
+        v = generator.standard_normal(x.shape, np.float32).astype(np.float64) * (scale or 1.0)  # in half the time
         if domain == "fixed":
             v = 1e-3 * v
         elif domain is not None:

@@ -274,7 +274,8 @@ def _cotangent(kind: str, y: jax.ShapeDtypeStruct, generator: np.random.Generato
     draw = generator.normal(size=y.shape)
     if jnp.issubdtype(y.dtype, jnp.complexfloating):
         draw = draw + 1j * generator.normal(size=y.shape)
-    return draw.astype(y.dtype)
+    # the same in float64 as in float32, so that the formula of both is one
+    return draw.astype(np.complex64 if np.iscomplexobj(draw) else np.float32).astype(y.dtype)
 
 
 def prove_point(p: Point) -> None:
