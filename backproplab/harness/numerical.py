@@ -44,7 +44,7 @@ def difference_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
     elif _seam(p, seed) and (words := contradiction(p, seed)):
         yield Check("differences", "fail", cause=f"{words}, {SEAM}", estimated=True)
     else:
-        notes.append(f"finite differences disagree: {found.error:.3g} where their error bar is {found.bound:.3g}")
+        notes.append(f"finite differences disagree: {found.error:.3g} where their error bar is {found.bound:.2g}")
 
 
 class _Projected(NamedTuple):
