@@ -70,4 +70,5 @@ CASES = (
     Case(squareplus, (normal(2, 3, 4), uniform(0.5, 3.0, 4)), name="a b per feature", residual_bytes=_kept),
     Case(squareplus, (full(0.0, 3),), name="zero: slope 1/2", expect=(np.full(3, 0.5),)),
     Case(squareplus, (np.array([-100.0, 100.0, -1e4, 1e4]), np.asarray(4.0)), name="tails", domain=_positive),
+    Case(squareplus, (np.array([-np.inf, 1.5]),), name="-inf: 0", expect=(np.array([0.0, 0.8]),)),
 )

@@ -122,6 +122,14 @@ CASES = (
         expect=(np.array([[0.0, 0.25, 0.0]]) / 2**0.5, np.array([[0.5, -0.5, 0.0]]) / 2**0.5),  # S = 1/2
         by_design=True,
     ),
+    # H^2 = 1/2 both times
+    Case(
+        hellinger,
+        (np.array([[1.0, 0.0], [0.25, 0.75]]), np.array([[0.25, 0.75], [1.0, 0.0]])),
+        name="a probability of 1",
+        expect=(np.array([[0.25, 0.0], [-0.5, 0.5]]) / 2**0.5, np.array([[-0.5, 0.5], [0.25, 0.0]]) / 2**0.5),
+        by_design=True,
+    ),
     Case(
         hellinger,
         _equal,

@@ -194,6 +194,12 @@ CASES = (
         argnums=(0,),
         residual_bytes=_kept,
     ),
+    Case(
+        ctc_loss,
+        (normal(1, 4, 4, scale=1000.0), _lengths(4, 3), np.array([[1, 1]]), _lengths(2, 2)),
+        name="a repeat and padding, logits far apart",
+        argnums=(0,),
+    ),
     # 2 2 needs three frames; no labels need none; the third has a padding of 7, which is no class
     Case(
         ctc_loss,

@@ -64,6 +64,13 @@ CASES = (
     Case(weight_norm, (normal(5, 4), normal(4)), residual_bytes=_kept, order=2),
     Case(weight_norm, (normal(3, 2, 2, 4), normal(4)), name="a convolution's kernel", residual_bytes=_kept),
     Case(weight_norm, (normal(1, 4), normal(4)), name="one input: dv is 0"),
+    Case(
+        weight_norm,
+        (np.array([[1.5, 0.0, -2.0]]), np.array([2.0, 3.0, 0.5])),
+        name="one input, 0 too: its gradient 0",
+        by_design=True,
+        expect=(np.zeros((1, 3)), np.array([1.0, 0.0, -1.0])),
+    ),
     Case(weight_norm, (normal(5, 3), full(0.0, 3)), name="scale 0: dv is 0, dscale is not"),
     Case(weight_norm, (normal(5, 3, scale=1e-3), normal(3)), name="short v"),
     Case(

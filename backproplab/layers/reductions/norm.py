@@ -73,6 +73,13 @@ CASES = (
     Case(norm, (normal(3, 4, 2), (0, 2)), name="two axes", residual_bytes=_kept),
     Case(norm, (normal(3, 4, 2), 1, True), name="axes kept", residual_bytes=_kept),
     Case(norm, (normal(5, 1), -1), name="one entry: absolute value"),
+    Case(
+        norm,
+        (np.array([[0.0], [2.0], [-3.0]]), -1),
+        name="one entry, 0 too: its gradient 0",
+        kink=True,
+        expect=(np.array([[0.0], [1.0], [-1.0]]),),
+    ),
     Case(norm, (full(0.0, 2, 3), -1), name="zero: gradient 0", kink=True, expect=(np.zeros((2, 3)),)),
     Case(norm, (np.array([[3e30, 4e30], [3e-30, -4e-30], [0.0, 1.0]]), -1), name="squares beyond the range"),
     Case(norm, (full(1.0, 1000),), name="a thousand ones"),
