@@ -363,7 +363,7 @@ def _context(p: Point, leaf: int, cotangents: list, seed: int) -> dict:
         "others": {name: g for name, g in gradients.items() if name != p.view.labels[leaf - count]},
         "suspects": suspects(p, leaf - count, cotangents),
         "unread": unread(p, leaf - count, cotangents),
-        "stale": itertools.chain(relatives(p, leaf - count, cotangents), stale(p, leaf - count, cotangents)),
+        "last": itertools.chain(relatives(p, leaf - count, cotangents), stale(p, leaf - count, cotangents)),
         "arrays": {name: np.asarray(x) for name, x in [*arrays, *written.items()] if np.asarray(x).dtype.kind in "fb"},
         "otherwise": lambda: other_function(p, leaf - count, seed, sizes),
     }

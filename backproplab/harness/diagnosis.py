@@ -30,23 +30,23 @@ def diagnose(
     arrays: Mapping[str, np.ndarray],
     otherwise: Callable[[], str | None] = lambda: None,
     unread: Iterable[tuple[str, np.ndarray]] = (),
-    stale: Iterable[tuple[str, np.ndarray]] = (),
+    last: Iterable[tuple[str, np.ndarray]] = (),
 ) -> str:
     """One sentence on why `got` differs from `right` at the entries where `wrong`.
 
     label: the argument's name. sizes: numbers in play (sizes of axes, counts of a mask) and what they are.
     others: the right gradients of the other arguments. suspects: sentences, each with the gradient of which it is true.
     arrays: by name, what a factor or a term may have been. otherwise: a sentence that was found to be true by other means.
-    unread: more suspects, of arguments that are not read; a mask that is a factor is better called that. stale: those that
+    unread: more suspects, of arguments that are not read; a mask that is a factor is better called that. last: those that
     are told if nothing else is known.
     """
     with np.errstate(all="ignore"):  # an array in play may hold infinities
-        sentence = next(_hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, unread, stale), None)
+        sentence = next(_hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, unread, last), None)
         sentence = sentence or f"is wrong in {int(wrong.sum())} of {wrong.size} entries{_spread(got, right, wrong)}"
     return f"the gradient of {label} {sentence}; {worst_entry(got, right, wrong)}"
 
 
-def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, unread, stale):
+def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, unread, last):
     finite = np.isfinite(got)
     if not finite.all():
         kind = "nan" if np.isnan(got).any() else "infinite"
@@ -70,7 +70,7 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, u
         if not named:
             yield from factors(got, right, alone)
             yield from terms(got, right, alone)
-            yield from _of_suspects(got, right, itertools.chain(unread, stale))
+            yield from _of_suspects(got, right, itertools.chain(unread, last))
         elif " over " in named and (other := next(factors(got, right, alone), None)):
             named += f", or it {other}"  # two sizes may have any ratio
         if not named and got.size == 1:  # any number is so many times another
@@ -91,7 +91,7 @@ def _hypotheses(got, right, wrong, sizes, others, suspects, arrays, otherwise, u
     if sentence := otherwise():
         yield sentence
         return
-    yield from _of_suspects(got, right, stale)
+    yield from _of_suspects(got, right, last)
     yield from terms(got, right, arrays)
     yield from _scaled_slices(got, right, sizes)
     if not near and same(np.sort(got, None), np.sort(right, None), _NUMBER):

@@ -11,7 +11,7 @@ import numpy as np
 
 from backproplab.harness.arithmetic import arithmetic_checks
 from backproplab.harness.astray import astray
-from backproplab.harness.autodiff import OVERRULED
+from backproplab.harness.autodiff import NOT_BY_AUTODIFF, OVERRULED, oracle_of
 from backproplab.harness.compare import Difference, in_double, largest, same
 from backproplab.harness.error_rules import executed
 from backproplab.harness.evaluated import evaluated
@@ -60,11 +60,12 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
         doubt = _doubt(at, seed)
         if doubt and _without_effect(n.diff, at, p, seed):
             continue
-        if doubt and (failed := _failing(at, p, seed, "other points", n.words, notes)):
+        if doubt and (found := _failing(at, p, seed, "other points", n.words, notes)):
+            failed, judge = found
             if reason := _excused(n, at, p, seed):
                 notes.append(f"{failed.cause}: {reason}")
                 continue
-            notes += remedies(at, failed.argument, seed, p)
+            notes += remedies(judge, failed.argument, seed, p)
             yield failed
             return
         words, neither = None, doubt is None and not _finite(at, seed)
@@ -128,8 +129,9 @@ def _at_each(name: str, others: Iterator[tuple[str, tuple]], p: Point, seed: int
         except Exception as error:
             notes.append(f"{words}: the rule raises {type(error).__name__}, the function does not")
             continue
-        if doubt and (failed := _failing(at, p, seed, name, words, notes)):
-            notes += remedies(at, failed.argument, seed, p)
+        if doubt and (found := _failing(at, p, seed, name, words, notes)):
+            failed, judge = found
+            notes += remedies(judge, failed.argument, seed, p)
             yield failed
             return
     yield Check(name, "pass")
@@ -170,19 +172,23 @@ def _of_rows(whole, first, second) -> bool:
     return any(np.shape(whole) == np.shape(y) and np.allclose(whole, y, _FAR, room, equal_nan=True) for y in ways)
 
 
-def _failing(p: Point, example: Point, seed: int, name: str, words: str, notes: list[str]) -> Check | None:
-    """The first failing check of the whole judgement at `p`, if any fails and it is the rule's fault."""
-    failing = (check for check in judged(p, seed, []) if check.status == "fail")
+def _failing(
+    p: Point, example: Point, seed: int, name: str, words: str, notes: list[str]
+) -> tuple[Check, Point] | None:
+    """The first failing check of the whole judgement at `p`, if any fails and it is the rule's fault, and `p` beside its oracle."""
+    told: list[str] = []
+    failing = (check for check in judged(p, seed, told) if check.status == "fail")
     failed = next((check for check in failing if not _neither(p, check, seed)), None)
     if failed is None or _of_the_reference(p, failed) or _at_infinity(p, failed, seed):
         return None
     if undefined(p, seed) or unsettled(example, p) or astray(example, p):
         return None
     # autodiff, known to be wrong, convicts no number alone
-    if OVERRULED in notes and _finite(p, seed) and not contradiction(p, seed):
+    alone = OVERRULED in notes and NOT_BY_AUTODIFF not in told
+    if alone and _finite(p, seed) and not contradiction(p, seed):
         return None
     cause = _FIXED.format(failed.argument) if _as_before(p, example, failed, seed) else failed.cause
-    return replace(failed, name=name, cause=f"{words}: {cause}")
+    return replace(failed, name=name, cause=f"{words}: {cause}"), oracle_of(p, told)
 
 
 def _as_before(p: Point, example: Point, failed: Check, seed: int) -> bool:

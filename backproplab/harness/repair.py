@@ -155,8 +155,10 @@ def _until(deadline: float, found: Iterator[Edit]) -> Iterator[Edit]:
 
 
 def _agree(got, exact, errors: Any = 0.0) -> bool:
+    """To nine digits, or to what the oracle is sure of, if that says anything."""
+    size = np.max(np.abs(exact), initial=0.0)
     with np.errstate(invalid="ignore"):
-        return bool(np.all(np.abs(got - exact) <= _AGREE * np.max(np.abs(exact), initial=0.0) + errors))
+        return bool(np.all(np.abs(got - exact) <= _AGREE * size + np.minimum(errors, _RESOLVES * size)))
 
 
 def _fresh(p: Point, rule: Rule, seed: int) -> list[_Witness]:

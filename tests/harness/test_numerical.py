@@ -160,6 +160,13 @@ def test_they_judge_the_wrong_rule_of_a_bisection():
     assert any("to raise to the power 2, not 3 makes the rule right" in note for note in verdict.notes)
 
 
+def test_they_judge_at_other_points_too():
+    """Where the rule is right at the example alone: autodiff, which knows nothing, could not convict it there."""
+    slope = lambda a: jnp.where(jnp.mean(a) > 40, 2.0, 1.0) / (3 * (3 * root(a) ** 2 + 1))
+    verdict = verify(by_hand(root, lambda a, dy: (dy * jnp.ones(3) * slope(a[0]),)), np.array([5.0, 8.0, 11.0]))
+    assert verdict.status == "fail" and "is 2 times the right one" in verdict.cause
+
+
 def test_a_seam_beside_which_they_agree():
     """There the rule is meant to be the derivative, so at the seam too; a gradient that is stopped on purpose is not."""
     node = lambda x: jnp.where(x == 2, 1.0, jnp.sin(x - 2) + 1)

@@ -39,4 +39,6 @@ def test_numbers_of_fewer_digits_run_in_float64(monkeypatch, compiled):
     x, z = X[0].astype(np.float32), (X[0] + 1j * X[1]).astype(np.complex64)
     (got,) = programs.values_in_float64(jaxpr)([x, z, np.array([2], np.int32)])
     assert got.dtype == np.complex128
-    np.testing.assert_allclose(got, np.float64(x[2]) * z.astype(np.complex128), rtol=1e-15)
+    np.testing.assert_allclose(
+        got, np.float64(x[2]) * z.astype(np.complex128), rtol=4 * np.finfo(float).eps
+    )  # a product, whose parts may be contracted
