@@ -40,8 +40,8 @@ def arithmetic_checks(p: Point, seed: int) -> Iterator[Check]:
         own = [found[leaf] for _, found in results]
         against = lambda own=own, leaf=leaf: [_as_good_as(d, bounds[leaf], p) for d, bounds in zip(own, of_oracle())]
         check = judged_leaf(p.dtype, label, p, leaf, results, limit, seed, finer=against)
-        if check.status != "fail" and any(_as_good_as(d, np.zeros(()), p).wrong.any() for d in own):
-            lossy = next((d for d in against() if d.wrong.any()), None)
+        if check.status != "fail" and any(_as_good_as(d, np.zeros(()), p).any_wrong for d in own):
+            lossy = next((d for d in against() if d.any_wrong), None)
             if lossy is not None and np.isfinite(lossy.bound).all():
                 low = leaf >= len(p.outputs) and narrowed(p, leaf - len(p.outputs))
                 reason = (

@@ -107,7 +107,7 @@ def _compared(p: Point, rounds: list, seed: int, again: bool = False) -> list[Ch
 def _differ(p: Point, rounds: list, again: bool) -> bool:
     """Whether a gradient is certainly another than autodiff's, or autodiff has none."""
     found = [d for cotangents in rounds for d in _room(again)(p.formulas(cotangents))[len(p.outputs) :]]
-    return any(d.wrong.any() or d.undefined.any() for d in found)
+    return any(d.any_wrong or d.any_undefined for d in found)
 
 
 def _room(again: bool) -> Callable[[list[Difference]], list[Difference]]:
@@ -148,7 +148,7 @@ def _unless_overruled(p: Point, rounds: list, seed: int, checks: list[Check], no
     rivals = [
         [d.exact if i == k else g for k, g in enumerate(gradients)]
         for i, d in enumerate(found)
-        if d.wrong.any() or d.undefined.any()
+        if d.any_wrong or d.any_undefined
     ]
     # in few digits the function's own constants are rounded, and differences know no better
     sure = _SURE_AGAIN if OVERRULED in notes and not p.wide else SURE
@@ -202,11 +202,11 @@ def judged_leaf(
     """
     for cotangents, found in results:
         d = found[leaf]
-        if np.isnan(d.got).any() and leaf >= len(p.outputs) and _defined(found, p):
+        if not d.finite and np.isnan(d.got).any() and leaf >= len(p.outputs) and _defined(found, p):
             return _failed(name, label, p, leaf, d, cotangents, seed)
-        if d.wrong.any():
+        if d.any_wrong:
             return _failed(name, label, p, leaf, d, cotangents, seed)
-    undefined = [(cotangents, found[leaf]) for cotangents, found in results if found[leaf].undefined.any()]
+    undefined = [(cotangents, found[leaf]) for cotangents, found in results if found[leaf].any_undefined]
     if undefined:
         if exactly and leaf >= len(p.outputs) and _defined(results[0][1], p):
             refuted = differences_refute(p, undefined[0][0], leaf - len(p.outputs), undefined[0][1], seed)
@@ -229,7 +229,7 @@ def judged_leaf(
             differences, estimated = agreeing, True
         else:
             differences, estimated = _measured(p, leaf, results, seed), True
-        if any(d.wrong.any() for d in differences):
+        if any(d.any_wrong for d in differences):
             worst = max(range(len(results)), key=lambda k: _ratio(differences[k]))
             return _beyond(name, label, p, leaf, differences[worst], results[worst][0], estimated, exactly, seed)
         if not _decide(differences, limit) and not _none_wrong(others):
@@ -260,12 +260,12 @@ def _agreeing(differences: list[Difference], formula: bool, p: Point) -> list[Di
             for d in differences
         ]
         seen = True
-    return tight if seen and not any(d.wrong.any() for d in tight) else None
+    return tight if seen and not any(d.any_wrong for d in tight) else None
 
 
 def _none_wrong(differences: list[Difference]) -> bool:
     """Whether there are any, all with bounds, and none exceeds its bound."""
-    return bool(differences) and all(np.isfinite(d.bound).all() and not d.wrong.any() for d in differences)
+    return bool(differences) and all(np.isfinite(d.bound).all() and not d.any_wrong for d in differences)
 
 
 def _decide(differences, limit: float) -> bool:

@@ -42,7 +42,7 @@ def eager(p: Point, seed: int) -> Iterator[Check]:
         labels = (*["the value"] * len(p.outputs), *p.view.labels)
         for label, got, traced, bound in zip(labels, outputs, *_traced(q, inputs)):
             d = Difference(in_double(got), in_double(traced), bound)
-            if d.wrong.any():
+            if d.any_wrong:
                 i = d.worst
                 where = ", with another forward pass before the backward pass," if q is p else ""
                 cause = f"outside jit{where} {label} is {d.got[i]:.6g} at {list(i)}, inside {d.exact[i]:.6g}"

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
@@ -25,6 +26,12 @@ def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any], ways: list[float] | No
             return _run(closed, inputs, ways)
         except Exception:  # an operation that wants all of JAX around it
             return list(jaxpr_as_fun(closed)(*inputs))
+
+
+def with_ways(closed: ClosedJaxpr, inputs: Sequence[Any]) -> tuple[list, list]:
+    """The same as `evaluated`, with the numbers that its `ways` takes, for inputs that JAX traces; loops are unrolled."""
+    ways: list[Any] = []
+    return _run(closed, inputs, ways, jnp), ways
 
 
 def evaluated_anew(jaxpr: Jaxpr, values: Mapping[Any, Any], changed: Mapping[Any, Any], known: Container[int]) -> list:
@@ -50,28 +57,29 @@ def _in_double() -> Iterator[None]:
         yield
 
 
-def _run(program: ClosedJaxpr | Jaxpr, inputs: Sequence[Any], ways: list[float] | None = None) -> list:
+def _run(program: ClosedJaxpr | Jaxpr, inputs: Sequence[Any], ways: list | None = None, xp: Any = np) -> list:
     jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
     env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
-    _walk(jaxpr.eqns, env, ways)
-    return [_read(v, env) for v in jaxpr.outvars]
+    _walk(jaxpr.eqns, env, ways, xp)
+    return [_read(v, env, xp) for v in jaxpr.outvars]
 
 
-def _walk(equations: Iterable[Any], env: dict[Any, Any], ways: list[float] | None = None) -> None:
+def _walk(equations: Iterable[Any], env: dict[Any, Any], ways: list | None = None, xp: Any = np) -> None:
     """Adds the values of what the equations make."""
     for eqn in equations:
-        given = [_read(v, env) for v in eqn.invars]
+        given = [_read(v, env, xp) for v in eqn.invars]
         name = eqn.primitive.name
         if (body := body_of(eqn)) is not None:
-            made = _run(body, given, ways)
+            made = _run(body, given, ways, xp)
         elif name in _CONTROL:
             made = _CONTROL[name](eqn, given, ways)
         elif name == "convert_element_type" and is_float(given[0]) and is_float(eqn.outvars[0].aval):
             made = given
         else:
-            made = bind(eqn, given, np)
+            made = bind(eqn, given, xp)
             if ways is not None and name in BRANCHING:
-                ways.append(float(outcome(eqn, _exact(given), _exact(made), np)))
+                way = outcome(eqn, _exact(given), _exact(made), xp)
+                ways.append(float(way) if xp is np else way)
         env.update(zip(eqn.outvars, made))
 
 
@@ -79,9 +87,9 @@ def _exact(values: Iterable[Any]) -> list[Bounded]:
     return [Bounded(x, None) for x in values]
 
 
-def _read(v: Any, env: dict[Any, Any]) -> Any:
+def _read(v: Any, env: dict[Any, Any], xp: Any = np) -> Any:
     value = v.val if isinstance(v, Literal) else env[v]
-    return np.asarray(value, np.float64) if is_float(value) else value
+    return xp.asarray(value, np.float64) if is_float(value) else value
 
 
 def _scan(eqn: Any, inputs: list, ways: list[float] | None) -> list:

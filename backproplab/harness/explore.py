@@ -207,7 +207,7 @@ def _neither(p: Point, failed: Check, seed: int) -> bool:
         return False
     leaf = len(p.outputs) + p.view.labels.index(failed.argument)
     found = [p.formulas(cotangents)[leaf] for cotangents in p.rounds(seed)]
-    return any(d.undefined.any() for d in found) and not any(
+    return any(d.any_undefined for d in found) and not any(
         (d.wrong & np.isfinite(d.exact) & np.isfinite(d.got)).any() for d in found
     )
 

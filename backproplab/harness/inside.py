@@ -276,7 +276,7 @@ def _wrong(layer: _Layer, p: Point, seed: int) -> list[Culprit | None]:
 
 
 def _cleared(d: Difference) -> bool:
-    return not d.wrong.any() and not d.undefined.any() and d.resolves <= _CLEARED
+    return not d.any_wrong and not d.any_undefined and d.resolves <= _CLEARED
 
 
 def _alone(layer: _Layer) -> Callable:

@@ -341,7 +341,7 @@ def _answers(program: ClosedJaxpr, q: _Question) -> Iterator[Difference]:
 def _same(d: Difference) -> bool:
     """No difference that a bound worth the name calls one."""
     if d.resolves <= _RESOLVES or d.scale == 0:
-        return not d.wrong.any()
+        return not d.any_wrong
     broken = ~np.isfinite(d.got) & np.isfinite(d.exact)
     return not np.any(broken | (d.error > _AGREE * d.scale))
 

@@ -103,7 +103,7 @@ def _compared(
         return
     for label, got, exact, bound in zip(p.view.labels, found, *right):
         d = Difference(got.astype(exact.dtype), exact, bound)
-        if d.wrong.any() or np.any(np.isnan(d.got) & ~np.isnan(exact)):
+        if d.any_wrong or np.any(np.isnan(d.got) & ~np.isnan(exact)):
             i = d.worst
             cause = f"{words} the gradient of {label} is {d.got[i]:.6g} at {list(i)}, on one device {d.exact[i]:.6g}"
             yield Check(name, "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from backproplab.case import Case
-from backproplab.harness.compare import AS_GOOD, Difference, in_double, largest
+from backproplab.harness.compare import AS_GOOD, Difference, everywhere, in_double, largest
 from backproplab.harness.error_rules import executed, lifted
 from backproplab.harness.opaque import Gradients, by_differences
 from backproplab.harness.precise import NotPrecise, precise
@@ -21,6 +21,7 @@ from backproplab.harness.strip import count_rules, operations_in, prove_stripped
 from backproplab.harness.view import View, view
 
 _KEPT_PROGRAMS = 48
+_OFTEN = 64  # points of one function, shapes and dtype: from then on a second of compiling with care pays
 _KEPT_FORMULAS = 3  # of one function, shapes and dtype: a round of cotangents each
 # Of the largest entry. A reference is a second text of the function, in which an epsilon of 1e-12 may stand elsewhere, or not
 # at all: no bound on rounding covers that, and nobody means it when they say that a gradient is wrong.
@@ -32,8 +33,22 @@ _PIECES, _OF_ENTRY = 2.0**-43, 2.0**-24
 _BEYOND_FLOAT32 = 2.0**-126  # of a large entry: in float32 it is 0, by whichever formula
 _ROUNDOFF = 2.0**-24  # of float32
 _NUDGES, _NUDGE_SAFETY = 3, 8.0
-_programs: dict[Any, Any] = {}
+_programs: dict[Any, "_Made"] = {}
 _proved: set[Any] = set()
+
+
+class _Made(NamedTuple):
+    """What the points of one function, shapes and dtype share; see `Point`. asked: how many there have been."""
+
+    outputs: list[jax.ShapeDtypeStruct]
+    stripped: ClosedJaxpr
+    rules: int
+    program: Callable[[list], list]
+    pair: Pair
+    widened: Pair | None
+    kept: dict
+    often: bool
+    asked: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,8 +58,9 @@ class Point:
     outputs: shapes and dtypes of the function's floating outputs. stripped: the function (or its reference) without any
     hand-written rule, from `(view.diff, view.rest)` to these; rules: how many there were. program: the rule, from
     `[*view.diff, *view.rest, *cotangents]` to `[*outputs, *gradients]`; pair: compiled, beside its oracle.
-    kept: what else was made for this function, shapes and dtype. widened: the pair of the wider point that was given, if both
-    rule and oracle are the same but for the widths of their types.
+    widened: the pair of the wider point that was given, if both rule and oracle are the same but for the widths of their types.
+    kept: what else was made for this function, shapes and dtype. often: whether so many points had these that to compile with
+    care pays.
     """
 
     case: Case
@@ -53,14 +69,15 @@ class Point:
     args: tuple
     view: View
     device: Any
+    matmul: float
     outputs: list[jax.ShapeDtypeStruct]
     stripped: ClosedJaxpr
     rules: int
     program: Callable[[list], list]
     pair: Pair
-    kept: dict
-    matmul: float
     widened: Pair | None
+    kept: dict
+    often: bool
 
     def plain(self, diff: list, rest: list) -> list:
         """`stripped` as a function."""
@@ -127,11 +144,11 @@ class Point:
 
         None otherwise; and where all of a gradient is 0, which a number too large may have swallowed.
         """
-        none = [np.zeros(np.shape(a)) for a in exact]
+        none = [everywhere(0.0, a) for a in exact]
         room = _with_room_for_pieces if self.wide else _with_room_for_units
         found = list(map(room, self._differences(got, exact, none, cotangents)))
-        zero = lambda d: d.exact.size and not d.exact.any()
-        return None if any(d.wrong.any() or d.undefined.any() or zero(d) for d in found) else found
+        zero = lambda d: d.exact.size and not d.peak
+        return None if any(d.any_wrong or d.any_undefined or zero(d) for d in found) else found
 
     def precise_formulas(self, cotangents: list[np.ndarray]) -> list[Difference]:
         """The same in 120 digits, rounded to float64 at the end: the judge of formulas that cancel. Raises NotPrecise.
@@ -190,42 +207,45 @@ def point(case: Case, seed: int, dtype: str, device: Any, matmul: float, wider: 
 
     wider: the point of the same case in a wider dtype.
     """
-    wide = dtype == "float64"
     args = case.arguments(seed, dtype)
     seen = view(case, args)
-    call = seen.call(case.fn)
+    key = (seen.signature, device, case.by_design)
+    asked = 1 + (_programs[key].asked if key in _programs else 0)
+    if key not in _programs or (asked >= _OFTEN and not _programs[key].often):
+        made = _make(case, seen, dtype, device, wider, often=asked >= _OFTEN)
+        while len(_programs) >= _KEPT_PROGRAMS:
+            del _programs[next(iter(_programs))]
+        _programs[key] = made
+    _programs[key] = made = _programs[key]._replace(asked=asked)
+    return Point(case, dtype, dtype == "float64", args, seen, device, matmul, *made[:-1])
+
+
+def _make(case: Case, seen: View, dtype: str, device: Any, wider: Point | None, often: bool) -> _Made:
+    """Traces the function, its rule and its oracle; see `point`."""
+    wide, call = dtype == "float64", seen.call(case.fn)
     with jax.enable_x64(wide):
-        key = (seen.signature, device, case.by_design)
-        if key not in _programs:
-            whole = jax.make_jaxpr(call)(seen.diff, seen.rest)
-            outputs = [jax.ShapeDtypeStruct(y.shape, y.dtype) for y in whole.out_avals]
-            forward = (
-                whole if case.reference is None else jax.make_jaxpr(seen.call(case.reference))(seen.diff, seen.rest)
-            )
-            stripped = forward if _declares(case) else without_rules(forward)
-            plain = lambda diff, rest: jaxpr_as_fun(stripped)(*diff, *rest)
-            with_cotangents = [*seen.diff, *seen.rest, *[np.zeros(y.shape, y.dtype) for y in outputs]]
-            count, rest = len(seen.diff), len(seen.rest)
-            program = vjp_of(call, count, rest)
-            if wider and (wider.pair.numerical or _declares(case) or not retyped(stripped, wider.stripped, dtype)):
-                wider = None  # the rule of a reference may look at its dtype, too
-            programs = pair(
-                program,
-                vjp_of(plain, count, rest),
-                with_cotangents,
-                wide,
-                device,
-                lambda: _slopes(case, seen),
-                bool(wider),
-            )
-            widened = wider.pair if wider and retyped(programs.by_hand, wider.pair.by_hand, dtype) else None
-            while len(_programs) >= _KEPT_PROGRAMS:
-                del _programs[next(iter(_programs))]
-            _programs[key] = (outputs, stripped, count_rules(whole), program, programs, {}, widened)
-    outputs, stripped, rules, program, programs, kept, widened = _programs[key]
-    return Point(
-        case, dtype, wide, args, seen, device, outputs, stripped, rules, program, programs, kept, matmul, widened
-    )
+        whole = jax.make_jaxpr(call)(seen.diff, seen.rest)
+        outputs = [jax.ShapeDtypeStruct(y.shape, y.dtype) for y in whole.out_avals]
+        forward = whole if case.reference is None else jax.make_jaxpr(seen.call(case.reference))(seen.diff, seen.rest)
+        stripped = forward if _declares(case) else without_rules(forward)
+        plain = lambda diff, rest: jaxpr_as_fun(stripped)(*diff, *rest)
+        with_cotangents = [*seen.diff, *seen.rest, *[np.zeros(y.shape, y.dtype) for y in outputs]]
+        count, rest = len(seen.diff), len(seen.rest)
+        program = vjp_of(call, count, rest)
+        if wider and (wider.pair.numerical or _declares(case) or not retyped(stripped, wider.stripped, dtype)):
+            wider = None  # the rule of a reference may look at its dtype, too
+        programs = pair(
+            program,
+            vjp_of(plain, count, rest),
+            with_cotangents,
+            wide,
+            device,
+            lambda: _slopes(case, seen),
+            bool(wider),
+            often,
+        )
+        widened = wider.pair if wider and retyped(programs.by_hand, wider.pair.by_hand, dtype) else None
+    return _Made(outputs, stripped, count_rules(whole), program, programs, widened, {}, often)
 
 
 def _slopes(case: Case, seen: View) -> Gradients:
@@ -236,15 +256,17 @@ def _slopes(case: Case, seen: View) -> Gradients:
 
 
 def _with_room_for_pieces(d: Difference) -> Difference:
+    room = np.asarray(np.abs(d.exact))
     with np.errstate(invalid="ignore"):
-        room = np.fmin(_PIECES * d.scale, _OF_ENTRY * np.abs(d.exact))
-    room = room if d.scale < np.inf else np.nan_to_num(room)
-    unseen = _BEYOND_FLOAT32 * d.scale if np.isfinite(d.scale) else 0.0
-    return d.with_bound(d.bound + room + unseen)
+        np.fmin(np.multiply(room, _OF_ENTRY, out=room), _PIECES * d.scale, out=room)
+    room = np.asarray(room if d.scale < np.inf else np.nan_to_num(room))
+    room += _BEYOND_FLOAT32 * d.scale if np.isfinite(d.scale) else 0.0
+    room += d.bound
+    return d.with_bound(room)
 
 
 def _with_room_for_units(d: Difference) -> Difference:
-    return d.with_bound(np.full(d.exact.shape, AS_GOOD * _ROUNDOFF * d.scale))
+    return d.with_bound(everywhere(AS_GOOD * _ROUNDOFF * d.scale, d.exact))
 
 
 def _declares(case: Case) -> bool:
@@ -285,7 +307,7 @@ def prove_point(p: Point) -> None:
     """
     if (p.case.by_design and p.case.reference is None) or _declares(p.case) or p.pair.numerical:
         return
-    operations = operations_in(p.stripped)
+    operations = p.once("operations", lambda: operations_in(p.stripped))
     if not operations <= _proved:
         with jax.enable_x64(p.wide):
             prove_stripped(p.plain, p.view.diff, p.view.rest)

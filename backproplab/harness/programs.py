@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
 from backproplab.harness.error_rules import Machine, is_float, is_inexact, name_of_dtype
 from backproplab.harness.evaluated import evaluated
-from backproplab.harness.jitted import jitted
+from backproplab.harness.jitted import LONG, jitted
 from backproplab.harness.remembered import Remembered
 from backproplab.harness.rounding import bounded
 from backproplab.harness.strip import holds
@@ -71,11 +71,13 @@ def pair(
     device: Any,
     otherwise: Callable | None = None,
     traceable: bool = False,
+    often: bool = False,
 ) -> Pair:
     """Traces both functions at the types of `inputs` (x64 iff `wide`); the rule is to run on `device`, all else on the CPU.
 
     otherwise: makes a function from inputs to the oracle's outputs and their errors, for an oracle that JAX cannot trace.
     traceable: JAX can, as is known; then it need not be done before the oracle is asked.
+    often: they are to run so often that to compile them with care pays.
     """
     cpu, unknown = jax.devices("cpu")[0], set[str]()
 
@@ -84,11 +86,11 @@ def pair(
             return jax.make_jaxpr(fn)([jax.ShapeDtypeStruct(np.shape(x), x.dtype) for x in inputs])
 
     def compiled(jaxpr, at):
-        return _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), at))
+        return _on(at, wide, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), at, often))
 
     @functools.cache
     def in_float64(jaxpr):
-        return values_in_float64(jaxpr) if wide and float64_alone(jaxpr) else None
+        return values_in_float64(jaxpr, often) if wide and float64_alone(jaxpr) else None
 
     @functools.cache
     def run_oracle():
@@ -143,12 +145,14 @@ def analysis(jaxpr: ClosedJaxpr, unknown: set[str]) -> Analysis:
     return analyse
 
 
-def run_analysis(jaxpr: ClosedJaxpr, unknown: set[str], branching: bool = False) -> Callable[[list, Machine], Any]:
-    """`rounding.bounded`, from inputs of any precision; compiled once that pays."""
+def run_analysis(
+    jaxpr: ClosedJaxpr, unknown: set[str], branching: bool = False, often: bool = False
+) -> Callable[[list, Machine], Any]:
+    """`rounding.bounded`, from inputs of any precision; compiled once that pays, at once if it is to run often."""
     interpret = bounded(jaxpr, unknown, branching)
-    entries, work, once = _entries(jaxpr.jaxpr.eqns), _work(jaxpr), _COMPILED * _equations(jaxpr)
+    entries, work, once = _entries(jaxpr.jaxpr.eqns), _work(jaxpr), 0 if often else _COMPILED * _equations(jaxpr)
     cpu = jax.devices("cpu")[0]
-    compiled = jitted(lambda inputs, machine: interpret(inputs, machine._replace(xp=jnp)), entries, cpu)
+    compiled = jitted(lambda inputs, machine: interpret(inputs, machine._replace(xp=jnp)), entries, cpu, often)
     calls = 0
 
     def analyse(inputs, machine):
@@ -162,11 +166,14 @@ def run_analysis(jaxpr: ClosedJaxpr, unknown: set[str], branching: bool = False)
     return analyse
 
 
-def values_in_float64(jaxpr: ClosedJaxpr) -> Program:
-    """A program in float64 alone: interpreted, and compiled once that pays. Remembers its last results as `analysis` does."""
-    work, once = _work(jaxpr), _BARE * _equations(jaxpr)
+def values_in_float64(jaxpr: ClosedJaxpr, often: bool = False) -> Program:
+    """A program in float64 alone: interpreted, and compiled once that pays. Remembers its last results as `analysis` does.
+
+    often: it is to run so often that it pays at once, with care.
+    """
+    work, once = _work(jaxpr), 0 if often else _BARE * _equations(jaxpr)
     cpu = jax.devices("cpu")[0]
-    compiled = _on(cpu, True, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), cpu))
+    compiled = _on(cpu, True, jitted(_listed(jaxpr), _entries(jaxpr.jaxpr.eqns), cpu, often))
     remembered = Remembered(_REMEMBERED)
     calls = 0
 
@@ -177,6 +184,12 @@ def values_in_float64(jaxpr: ClosedJaxpr) -> Program:
 
     as_typed = lambda x, v: np.asarray(x, v.aval.dtype) if is_inexact(x) else x  # at a point in fewer digits, too
     return lambda inputs: remembered.get(None, inputs, lambda: run(list(map(as_typed, inputs, jaxpr.jaxpr.invars))))
+
+
+def is_long(jaxpr: ClosedJaxpr) -> bool:
+    """Whether its arrays are so large that a compiler's care pays with the first few runs."""
+    inputs = sum(math.prod(v.aval.shape) for v in jaxpr.jaxpr.invars)
+    return inputs + _entries(jaxpr.jaxpr.eqns) >= LONG
 
 
 def short(jaxpr: ClosedJaxpr, runs: int) -> bool:

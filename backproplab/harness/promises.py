@@ -40,7 +40,7 @@ def linearity_checks(p: Point, seed: int) -> Iterator[Check]:
             yield Check("linearity", "fail", label, error=largest, bound=0.0,
                         cause=f"{cause}: the gradient of {label} is {largest:.3g} for a cotangent of zeros")  # fmt: skip
         doubled = Difference(two, 2 * one, 4 * error)
-        if np.isfinite(one).all() and doubled.wrong.any():
+        if np.isfinite(one).all() and doubled.any_wrong:
             index = doubled.worst
             yield Check("linearity", "fail", label, float(doubled.error[index]), float(doubled.bound[index]),
                         cause=f"the rule is not linear in the cotangent: doubling it does not double the gradient of {label}")  # fmt: skip
@@ -80,7 +80,7 @@ def expectation_checks(p: Point) -> Iterator[Check]:
         # the number on the page has been rounded once; and where no bound is known, it is still no other number
         room = np.minimum(np.asarray(error), half * max(largest([want]), 1.0))
         d = Difference(np.asarray(g, np.float64), want, room + 2.0**-52 * np.abs(want))
-        if d.wrong.any() or np.isnan(d.got).any():
+        if d.any_wrong or np.isnan(d.got).any():
             i = d.worst
             cause = f"the gradient of {label} at {list(i)} is {d.got[i]:.9g}; the case expects {want[i]:.9g}"
             yield Check("expected", "fail", label, float(d.error[i]), float(d.bound[i]), cause=cause)

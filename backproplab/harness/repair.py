@@ -142,7 +142,7 @@ class _Witness:
         for value, error, exact, own in zip(*self._run(program), self.exact, self.errors):
             d = Difference(np.broadcast_to(value, np.shape(exact)), np.asarray(exact), 1.001 * (error + own))
             decides = d.resolves <= _RESOLVES or d.scale == 0
-            found.append(not d.wrong.any() if decides else _agree(d.got, d.exact))
+            found.append(not d.any_wrong if decides else _agree(d.got, d.exact))
         return found
 
     def _run(self, program):

@@ -90,7 +90,7 @@ def _called(p: Point, gradient: Callable, cotangents: list, seed: int) -> str | 
 def _without_bound(d: Difference, differences: Callable[[], list[np.ndarray]]) -> Difference:
     """Nine digits that agree are no chance; where they do not, finite differences may side with autodiff."""
     near = d.with_bound(np.full(d.exact.shape, _NINE_DIGITS * d.scale))
-    if not near.wrong.any():
+    if not near.any_wrong:
         return near
     try:
         slopes, bars = differences()
@@ -135,7 +135,7 @@ def _differences(p: Point, gradient: Callable, cotangents: list) -> Gradients:
 def _check(label: str, d: Difference, estimated: bool, unknown: set[str]) -> Check:
     i = d.worst
     numbers = (float(d.error[i]), float(d.bound[i])) if d.got.size else (0.0, 0.0)
-    if d.wrong.any() or np.isnan(d.got).any():
+    if d.any_wrong or np.isnan(d.got).any():
         cause = (
             f"the second derivative with respect to {label} is {d.got[i]:.6g} at {list(i)}, right is {d.exact[i]:.6g}"
         )

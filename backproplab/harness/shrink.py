@@ -76,7 +76,7 @@ def _still_wrong(p: Point, label: str, seed: int) -> bool:
         return False
     count = len(p.outputs)
     d = found[count + p.view.labels.index(label)]
-    return all(np.isfinite(v.exact).all() for v in found[:count]) and bool(d.wrong.any()) and d.scale > 0
+    return all(np.isfinite(v.exact).all() for v in found[:count]) and d.any_wrong and d.scale > 0
 
 
 def _text(arg: Any) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from backproplab.harness.compare import Difference, largest
+from backproplab.harness.compare import Difference, everywhere, largest
 
 BOUND = np.full(3, 0.5)
 
@@ -32,6 +32,19 @@ def test_the_worst():
     assert worst([1.0, 2.0, np.nan], [1.5, 9e9, 3.1], [1.0, 0.0, 1.0]) == (2,)
     assert worst([1.0, 1e-300], [1.0, 0.0], [0.0, 0.0]) == (1,)
     assert worst([], [], []) == ()
+
+
+@pytest.mark.parametrize("got", [[1.0, 2.5, 3.0], [1.0, 2.0, np.inf], [np.nan, 2.0, 3.0], [1.0, 2.0, 3.0]])
+@pytest.mark.parametrize("bound", [0.0, 0.25, 1.0])
+def test_one_bound_for_all(got, bound):
+    """Judges as the same number at every entry does."""
+    got, exact = np.array(got), np.array([1.0, 2.0, 3.0])
+    each, one = Difference(got, exact, np.full(3, bound)), Difference(got, exact, everywhere(bound, exact))
+    assert one.any_wrong == each.wrong.any() == each.any_wrong
+    assert one.any_undefined == each.undefined.any()
+    assert one.resolves == each.resolves
+    if each.any_wrong:
+        assert one.worst == each.worst
 
 
 def test_another_bound_leaves_the_rest():

@@ -47,6 +47,21 @@ def test_programs_are_made_once():
     assert at(square(right), normal(3)).pair is not first.pair
 
 
+def test_asked_often_they_are_made_with_care(monkeypatch):
+    """Once, with the same numbers; a point that was there before keeps its own."""
+    monkeypatch.setattr("backproplab.harness.point._OFTEN", 3)
+    rule = square(right)
+    before, _, after, later = (at(rule, X) for _ in range(4))
+    assert (before.often, after.often) == (False, True)
+    assert after.pair is later.pair is not before.pair
+    cotangents = before.cotangents("random", 0)
+    for p in (before, after):
+        assert [d.got.tolist() for d in p.formulas(cotangents)] == [
+            d.exact.tolist() for d in before.formulas(cotangents)
+        ]
+        assert not any(d.any_wrong for d in p.arithmetic(cotangents))
+
+
 def test_once():
     """Made the first time it is asked for, by whatever seed."""
     rule = square(right)

@@ -16,8 +16,8 @@ def test_a_long_loop_is_compiled(monkeypatch):
     ran = []
     compiled = programs.jitted
 
-    def counting(fn, entries, device):
-        run = compiled(fn, entries, device)
+    def counting(fn, entries, device, often):
+        run = compiled(fn, entries, device, often)
         return lambda *args: ran.append(1) or run(*args)
 
     monkeypatch.setattr(programs, "jitted", counting)
