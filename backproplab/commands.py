@@ -21,8 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from backproplab import cli
 from backproplab.case import Case, function_name, parameter_names, static_argnums
 from backproplab.harness.platform import PLATFORMS, devices
+from backproplab.harness.undisturbed import undisturbed
 from backproplab.harness.verdict import Check, Verdict
-from backproplab.harness.verify import garbage_collected_seldom
 from backproplab.harness.verify import verify as verify_case
 from backproplab.harness.view import NothingToDifferentiate
 from backproplab.report.files import write_bench, write_json, write_junit
@@ -246,7 +246,7 @@ def _sensible_jobs(count: int, platform: str) -> int:
 def _in_turn(
     command: cli.Verify, cases: Sequence[Case], platform: str, deadline: float
 ) -> Iterator[tuple[int, Verdict]]:
-    with garbage_collected_seldom():
+    with undisturbed():
         for i, case in enumerate(cases):
             yield i, _verdict(command, case, platform, deadline)
 
@@ -281,7 +281,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _task(command: cli.Verify, indices: Sequence[int], platform: str, deadline: float) -> list[Verdict]:
-    with contextlib.redirect_stdout(sys.stderr), garbage_collected_seldom():
+    with contextlib.redirect_stdout(sys.stderr), undisturbed():
         return [_verdict(command, _selected_once(command)[i], platform, deadline) for i in indices]
 
 

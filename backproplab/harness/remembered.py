@@ -14,8 +14,8 @@ class Remembered:
     """Results by what was asked and by the contents of the arrays it was asked for; of more than `most`, or than two where
     they are large, the oldest go.
 
-    Arrays are compared, not hashed: as a rule they are the very same, and no check takes as long as hashing them. The small
-    ones first, which are the cotangents as a rule: they tell one question from another.
+    Arrays are compared, not hashed: as a rule they are the very same, and no check takes as long as hashing them. The last
+    ones first, which are the cotangents: they tell one question from another.
     """
 
     def __init__(self, most: int):
@@ -25,8 +25,7 @@ class Remembered:
     def get(self, asked: Any, arrays: Sequence, make: Callable[[], Any]) -> Any:
         """What `make` returns, or returned when the same was asked."""
         for other, known, result in self.results:
-            both = sorted(zip(known, arrays), key=lambda pair: np.size(pair[0]))
-            if asked == other and len(known) == len(arrays) and all(_same(a, b) for a, b in both):
+            if asked == other and len(known) == len(arrays) and all(map(_same, reversed(known), reversed(arrays))):
                 return result
         most = (
             self.most if sum(x.nbytes for x in arrays if isinstance(x, np.ndarray)) < _LARGE else min(_FEW, self.most)

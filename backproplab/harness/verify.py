@@ -1,9 +1,7 @@
 """One case, one verdict. `verify` reads as the list of its checks."""
 
-import gc
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +13,11 @@ from backproplab.harness import arithmetic, autodiff, contract, explore, inside,
 from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point, prove_point, vjp_of
 from backproplab.harness.remedy import remedies
+from backproplab.harness.undisturbed import undisturbed
 from backproplab.harness.verdict import Check, Verdict
 from backproplab.harness.view import NothingToDifferentiate, is_inexact, view
 
 TRANSFORMS = ("examples", "all", "none")
-_SELDOM = (50_000, 20, 50)
 
 
 def verify(
@@ -51,7 +49,7 @@ def verify(
     notes: list[str] = []
     kept, widest, contracts = None, None, set()
     try:
-        with garbage_collected_seldom():
+        with undisturbed():
             for i, dtype in enumerate(dtypes_of(case)):
                 checks += _contract(case, seed, dtype, contracts)
                 p = point(case, seed, dtype, device, matmul_roundoff(device), widest)
@@ -68,20 +66,6 @@ def verify(
         checks.append(_raised(case, seed, error))
     seconds = time.perf_counter() - began
     return Verdict(function_name(case.fn), case.name, tuple(checks), seed, kept, tuple(notes), seconds)
-
-
-@contextmanager
-def garbage_collected_seldom() -> Iterator[None]:
-    """What is traced are many small objects that live on: to look through all of them so often takes a tenth of the time.
-
-    Around many verdicts, too: as often as before means a collection at once, which costs as much as a check.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(*(map(max, before, _SELDOM) if before[0] else before))
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _contract(case: Case, seed: int, dtype: str, asked: set[tuple]) -> list[Check]:

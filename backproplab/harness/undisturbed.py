@@ -1,0 +1,33 @@
+"""What of Python's and numpy's own work is held back while functions are verified."""
+
+import functools
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from threadpoolctl import ThreadpoolController
+
+_SELDOM = (50_000, 20, 50)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Garbage is collected seldom, and numpy multiplies matrices in one thread. Around many verdicts as around one.
+
+    What is traced are many small objects that live on: to look through all of them so often takes a tenth of the time; and
+    as often as before, after each verdict, would mean a collection at once, which costs as much as a check. A second thread
+    multiplies no faster what is interpreted here; where the other cores have work of their own, as under `pytest -n auto`,
+    the two wait for each other ten times as long as they work.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*(map(max, before, _SELDOM) if before[0] else before))
+    try:
+        with _libraries().limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
