@@ -8,6 +8,7 @@ import numpy as np
 
 _LARGE = 2**25  # bytes of arrays, which a result has about as many of
 _FEW = 2
+_SHORT = 2**14  # bytes that are sooner copied than numpy is asked about them
 
 
 class Remembered:
@@ -38,9 +39,16 @@ class Remembered:
 
 def _same(a: Any, b: Any) -> bool:
     """Whether two arrays of one type hold the same bits."""
-    return a is b or (np.shape(a) == np.shape(b) and a.dtype == b.dtype and np.array_equal(_bits(a), _bits(b)))
+    if a is b:
+        return True
+    if np.shape(a) != np.shape(b) or a.dtype != b.dtype:
+        return False
+    a, b = _data(a), _data(b)
+    if a.nbytes <= _SHORT:
+        return a.tobytes() == b.tobytes()
+    one, other = (np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in (a, b))
+    return np.array_equal(one, other)
 
 
-def _bits(x: Any) -> np.ndarray:
-    data = jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended) else x
-    return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+def _data(x: Any) -> np.ndarray:
+    return np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended) else x)

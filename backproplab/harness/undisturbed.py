@@ -1,4 +1,4 @@
-"""What of Python's and numpy's own work is held back while functions are verified."""
+"""What of Python's, numpy's and JAX's own ways is held back while functions are verified."""
 
 import functools
 import gc
@@ -7,18 +7,23 @@ from contextlib import contextmanager
 
 from threadpoolctl import ThreadpoolController
 
+from backproplab.harness.constants import keep_constants_apart
+
 _SELDOM = (50_000, 20, 50)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Garbage is collected seldom, and numpy multiplies matrices in one thread. Around many verdicts as around one.
+    """Garbage is collected seldom, numpy multiplies matrices in one thread, and JAX keeps constants apart (`constants`).
+
+    Around many verdicts as around one.
 
     What is traced are many small objects that live on: to look through all of them so often takes a tenth of the time; and
     as often as before, after each verdict, would mean a collection at once, which costs as much as a check. A second thread
     multiplies no faster what is interpreted here; where the other cores have work of their own, as under `pytest -n auto`,
     the two wait for each other ten times as long as they work.
     """
+    keep_constants_apart()
     before = gc.get_threshold()
     gc.set_threshold(*(map(max, before, _SELDOM) if before[0] else before))
     try:

@@ -1,5 +1,6 @@
 """A case's function as the oracles want it: a function of the arrays that are differentiated and of those that are not."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ def is_inexact(leaf: Any) -> bool:
 def view(case: Case, args: tuple) -> View:
     """Splits the arguments. Raises NothingToDifferentiate."""
     static = static_argnums(case.fn)
-    names = parameter_names(case.fn, len(args))
+    names = _names(_Itself(case.fn), len(args))
     argnums = tuple(range(len(args))) if case.argnums is None else case.argnums
     fixed = {i: arg for i, arg in enumerate(args) if i in static or _is_python(arg)}
     paths, tree = jax.tree_util.tree_flatten_with_path({i: arg for i, arg in enumerate(args) if i not in fixed})
@@ -73,11 +74,30 @@ def view(case: Case, args: tuple) -> View:
     ]
     labels, rest_labels = (tuple(label for pick, label in labelled if pick is which) for which in (True, False))
     shapes = tuple((np.shape(leaf), str(getattr(leaf, "dtype", type(leaf)))) for _, leaf in paths)
-    signature = (case.fn, case.reference, repr(sorted(fixed.items())), tree, tuple(chosen), shapes)
+    functions = _Itself(case.fn), _Itself(case.reference)
+    signature = (*functions, repr(sorted(fixed.items())), tree, tuple(chosen), shapes)
     positions, rest_positions = (
         tuple(i for i, pick in zip(position, chosen) if pick is which) for which in (True, False)
     )
     return View(diff, rest, labels, positions, rest_labels, rest_positions, rebuild, signature)
+
+
+class _Itself:
+    """A function as part of a key: the very same one, whatever it holds; a callable object with arrays cannot be hashed."""
+
+    def __init__(self, fn: Any):
+        self.fn = fn
+
+    def __hash__(self) -> int:
+        return id(self.fn)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.fn is other.fn
+
+
+@functools.lru_cache(maxsize=64)  # asked for at every point
+def _names(function: _Itself, count: int) -> tuple[str, ...]:
+    return parameter_names(function.fn, count)
 
 
 def _is_python(arg: Any) -> bool:

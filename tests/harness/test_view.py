@@ -1,5 +1,6 @@
 """A case's function as the oracles want it: which leaves are differentiated, their names, and the way back."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -8,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from backproplab import Case
+from backproplab import Case, verify
 from backproplab.harness.view import NothingToDifferentiate, is_inexact, view
 
 X = np.array([0.5, -1.25], np.float32)
@@ -105,3 +106,20 @@ def test_is_inexact(leaf, answer):
 def test_a_key_is_not_inexact():
     """Keys are differentiated by nobody."""
     assert not is_inexact(jax.random.key(0))
+
+
+def test_a_callable_object_need_not_be_hashable():
+    """A module that holds arrays is told from others by what it is."""
+
+    @dataclass(frozen=True)
+    class Scaled:
+        by: np.ndarray
+
+        def __call__(self, x):
+            return self.by * x
+
+    one, other = Scaled(X), Scaled(X)
+    assert seen(one, X).signature == seen(one, X).signature != seen(other, X).signature
+    assert seen(one, X).labels == ("x",)
+    verdict = verify(one, X)
+    assert verdict.status == "pass", verdict
