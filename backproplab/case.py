@@ -25,7 +25,8 @@ class Case:
     fn: the function, most often a `jax.custom_vjp`; a network or any other JAX function will do.
     args: one entry per positional argument: an array, a sampler `(key, dtype) -> array`, a Python value, or a pytree of
         these. Floating arrays and Python floats take the dtype that is verified (in float32, arrays of 16 bits keep
-        theirs); integers, booleans and keys stay what they are. Arguments that the `custom_vjp` declares static (`nondiff_argnums`) are handed over untouched.
+        theirs); integers, booleans and keys stay what they are. Arguments that the `custom_vjp` declares static (`nondiff_argnums`),
+        and Python's own ints and bools, are handed over untouched.
     name: tells several cases of one function apart.
     argnums: positions to differentiate; default: all that hold a floating or complex leaf and are not static.
     reference: plain function whose gradient is the intended one, for a forward pass that autodiff cannot differentiate,
@@ -68,7 +69,8 @@ class Case:
     def arguments(self, seed: int = 0, dtype: str = "float32") -> tuple:
         """The arguments as numpy arrays (keys as JAX arrays), floats in `dtype`; the same for the same seed."""
         static = static_argnums(self.fn)
-        return tuple(arg if i in static else _fill(arg, (seed, i), _dtype(dtype)) for i, arg in enumerate(self.args))
+        given = lambda i, arg: i in static or is_setting(arg)
+        return tuple(arg if given(i, arg) else _fill(arg, (seed, i), _dtype(dtype)) for i, arg in enumerate(self.args))
 
     @property
     def id(self) -> str:
@@ -84,6 +86,11 @@ def case_id(function: str, case: str) -> str:
 def static_argnums(fn: Callable) -> tuple[int, ...]:
     """Positions that a `custom_vjp` declares static; JAX's coming custom_vjp (JAX_CUSTOM_VJP3) calls them static too."""
     return tuple(sorted(getattr(fn, "nondiff_argnums", None) or getattr(fn, "static_argnums", None) or ()))
+
+
+def is_setting(arg: Any) -> bool:
+    """Whether an argument is a switch or a count of Python's, which a function may branch on, or take for an axis."""
+    return type(arg) in (bool, int)
 
 
 def function_name(fn: Callable) -> str:

@@ -79,14 +79,15 @@ def test_samplers_keep_shape_and_dtype():
 
 
 def test_what_arguments_become():
-    """Floats take the dtype verified, 16 bits keep theirs in float32, everything else stays; static is untouched."""
-    given = (1.5, np.float64([1.0]), ml_dtypes.bfloat16(1), np.int64([3]), 7, True, 1j, "sum", {"w": [normal(2)], "b": None})  # fmt: skip
+    """Floats take the dtype verified, 16 bits keep theirs in float32, everything else stays; settings are untouched."""
+    given = (1.5, np.float64([1.0]), ml_dtypes.bfloat16(1), np.int64([3]), np.int64(7), np.bool(True), 1j, "sum", {"w": [normal(2)], "b": None})  # fmt: skip
     narrow = Case(take, given).arguments(0, "float32")
     wide = Case(take, given).arguments(0, "float64")
     assert [a.dtype for a in narrow[:7]] == [np.float32, np.float32, ml_dtypes.bfloat16, np.int32, np.int32, bool, np.complex64]  # fmt: skip
     assert [a.dtype for a in wide[:3]] == [np.float64] * 3 and wide[6].dtype == np.complex128
     assert narrow[7] == "sum" and narrow[8]["w"][0].shape == (2,) and narrow[8]["b"] is None
     assert type(Case(scaled, (1.0, 3)).arguments()[1]) is int
+    assert Case(take, (normal(2), 7, True)).arguments()[1:] == (7, True)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from backproplab.case import parameter_names, static_argnums
+from backproplab.case import is_setting, parameter_names, static_argnums
 from backproplab.harness.compare import same
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.evaluated import evaluated
@@ -207,8 +207,9 @@ def _of_forward_mode(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Itera
 def _of_other_settings(p: Point, leaf: int, cotangents: list[np.ndarray]) -> Iterator[Suspect]:
     """A static number or switch, a stride or an axis, of which the rule forgets the value."""
     names = parameter_names(p.case.fn, len(p.args))
-    for i in static_argnums(p.case.fn):
-        for value in _values(p.args[i]) if i < len(p.args) else ():  # a default is not to be seen
+    static = static_argnums(p.case.fn)
+    for i in (i for i, arg in enumerate(p.args) if i in static or is_setting(arg)):
+        for value in _values(p.args[i]):
             args = (*p.args[:i], value, *p.args[i + 1 :])
             try:
                 other = point(replace(p.case, args=args), 0, p.dtype, p.device, p.matmul)

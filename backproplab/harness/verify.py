@@ -8,7 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from backproplab.case import BUILT_IN_DTYPES, DTYPES, Case, function_name, module_of
+from backproplab.case import (
+    BUILT_IN_DTYPES,
+    DTYPES,
+    Case,
+    function_name,
+    is_setting,
+    module_of,
+    parameter_names,
+    static_argnums,
+)
 from backproplab.harness import arithmetic, autodiff, contract, explore, inside, numerical, promises, second, transforms
 from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point, prove_point, vjp_of
@@ -147,8 +156,18 @@ def _raised(case: Case, seed: int, error: Exception) -> Check:
                 for outside_or_inside in (run, jax.jit(run)):
                     jax.block_until_ready(outside_or_inside([*seen.diff, *seen.rest, *ones]))
     except Exception:
-        return Check("runs", "fail", cause=_quoted(error))
+        return Check("runs", "fail", cause=_advice(case, error) + _quoted(error))
     return Check("runs", "inconclusive", cause=f"the function runs, but the harness raised {_quoted(error)}")
+
+
+def _advice(case: Case, error: Exception) -> str:
+    """What to do where a rule branches on a switch, or takes a number for an axis, that JAX traces under jit."""
+    concrete = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError)
+    if not isinstance(error, concrete) or getattr(case.fn, "bwd", None) is None:
+        return ""
+    static, names = static_argnums(case.fn), parameter_names(case.fn, len(case.args))
+    traced = [names[i] for i, arg in enumerate(case.args) if is_setting(arg) and i not in static]
+    return f"jit traces {' and '.join(traced)} unless nondiff_argnums says otherwise: " if traced else ""
 
 
 def _quoted(error: Exception) -> str:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from backproplab.case import Case, parameter_names, static_argnums
+from backproplab.case import Case, is_setting, parameter_names, static_argnums
 
 
 class NothingToDifferentiate(ValueError):
@@ -101,7 +101,7 @@ def _names(function: _Itself, count: int) -> tuple[str, ...]:
 
 
 def _is_python(arg: Any) -> bool:
-    """Values that JAX could not take as arguments, and None: handed over as they are."""
-    if arg is None or isinstance(arg, (str, bytes)):
+    """Values that JAX could not take as arguments, None, and settings: handed over as they are."""
+    if arg is None or isinstance(arg, (str, bytes)) or is_setting(arg):
         return True
     return callable(arg) and not hasattr(arg, "dtype") and jax.tree_util.all_leaves([arg])

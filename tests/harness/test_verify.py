@@ -297,3 +297,25 @@ def test_by_design():
     assert by_reference(expect=(np.ones(3),)).passed
     assert by_reference(expect=(np.array([1.0, 1.0, 2.0]),)).status == "fail"
     assert verify(passes, X, **ONLY_HERE).status == "fail"
+
+
+def test_settings_of_python():
+    """A function may branch on a switch and take a count for an axis, as outside jit; a rule that cannot under jit is told how."""
+
+    def summed(x, doubled, axis):
+        return jnp.sum(jnp.sin(x) * (2.0 if doubled else 1.0), axis=axis)
+
+    x = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2)
+    assert verify(summed, x, True, 1).status == "pass"
+    rule = jax.custom_vjp(summed)
+    rule.defvjp(
+        lambda x, doubled, axis: (summed(x, doubled, axis), x), lambda x, dy: (dy[:, None] * 2 * jnp.cos(x), None, None)
+    )
+    verdict = verify(rule, x, True, 1)
+    assert verdict.status == "fail"
+    assert "jit traces doubled and axis unless nondiff_argnums says otherwise: Tracer" in str(verdict)
+    static = jax.custom_vjp(summed, nondiff_argnums=(1, 2))
+    static.defvjp(
+        rule.fwd, lambda doubled, axis, x, dy: (jnp.expand_dims(dy, axis) * (2 if doubled else 1) * jnp.cos(x),)
+    )
+    assert verify(static, x, True, 1).status == "pass"
