@@ -67,15 +67,26 @@ def kink_at(p: Point, seed: int) -> Kink | None:
 
 
 def _slopes(p: Point, forward: Callable, diff: list, v: list) -> list:
-    """`forward` at so many points: interpreted or compiled, whichever costs less."""
+    """`forward` in float64 at so many points: interpreted or compiled, whichever costs less."""
     inputs = [*diff, *v, *p.view.rest]
 
     def traced():
         with jax.enable_x64(True):
-            closed = jax.make_jaxpr(forward)(diff, v, p.view.rest)
+            try:
+                closed = jax.make_jaxpr(forward)(diff, v, p.view.rest)
+            except Exception:  # it runs in fewer digits alone
+                return _as_written(p, forward, diff, v)
             if short(closed, _SLOPES):
                 return lambda inputs: evaluated(closed, inputs)
             return jitted(lambda inputs: jaxpr_as_fun(closed)(*inputs), sum(map(np.size, diff)), jax.devices("cpu")[0])
 
     with jax.enable_x64(True):
         return p.once("slopes", traced)(inputs)
+
+
+def _as_written(p: Point, forward: Callable, diff: list, v: list) -> Callable[[list], list]:
+    """`forward` as traced in the dtype of `p`, its formula in float64."""
+    typed = [[x.astype(like.dtype) for x, like in zip(xs, p.view.diff)] for xs in (diff, v)]
+    with jax.enable_x64(p.wide):
+        analyse = analysis(jax.make_jaxpr(forward)(*typed, p.view.rest), set())
+    return lambda inputs: analyse(inputs, lifted())[0]

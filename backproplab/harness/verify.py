@@ -72,6 +72,10 @@ def verify(
     except NothingToDifferentiate:
         raise
     except Exception as error:
+        if narrower := _without_float64(case, seed):
+            verdict = verify(replace(case, dtypes=narrower), seed=seed, under=under, transforms=transforms)
+            note = f"verified in {' and '.join(narrower)} alone: in float64 it raises {_quoted(error, 100)}"
+            return replace(verdict, notes=(note, *verdict.notes))
         checks.append(_raised(case, seed, error))
     seconds = time.perf_counter() - began
     return Verdict(function_name(case.fn), case.name, tuple(checks), seed, kept, tuple(notes), seconds)
@@ -144,10 +148,25 @@ def dtypes_of(case: Case) -> tuple[str, ...]:
     return BUILT_IN_DTYPES if module_of(case.fn)[0] == "backproplab" else DTYPES
 
 
+def _without_float64(case: Case, seed: int) -> tuple[str, ...]:
+    """The dtypes to verify in, where a function runs in those of them that have fewer digits: it was written for these."""
+    narrower = tuple(dtype for dtype in dtypes_of(case) if dtype != "float64")
+    if case.dtypes is not None or _refused(case, seed, narrower):
+        return ()
+    return narrower if _refused(case, seed, ("float64",)) else ()
+
+
 def _raised(case: Case, seed: int, error: Exception) -> Check:
     """What the function under test raises is its verdict; what it does not raise when it runs alone decides nothing."""
+    if own := _refused(case, seed, dtypes_of(case)):
+        return Check("runs", "fail", cause=_advice(case, own) + _quoted(error))
+    return Check("runs", "inconclusive", cause=f"the function runs, but the harness raised {_quoted(error)}")
+
+
+def _refused(case: Case, seed: int, dtypes: tuple[str, ...]) -> Exception | None:
+    """What the function or its rule raises when it runs alone, outside jit or inside."""
     try:
-        for dtype in dtypes_of(case):
+        for dtype in dtypes:
             seen = view(case, case.arguments(seed, dtype))
             with jax.enable_x64(dtype == "float64"):
                 outputs = jax.eval_shape(seen.call(case.fn), seen.diff, seen.rest)
@@ -155,9 +174,9 @@ def _raised(case: Case, seed: int, error: Exception) -> Check:
                 run = vjp_of(seen.call(case.fn), len(seen.diff), len(seen.rest))
                 for outside_or_inside in (run, jax.jit(run)):
                     jax.block_until_ready(outside_or_inside([*seen.diff, *seen.rest, *ones]))
-    except Exception:
-        return Check("runs", "fail", cause=_advice(case, error) + _quoted(error))
-    return Check("runs", "inconclusive", cause=f"the function runs, but the harness raised {_quoted(error)}")
+    except Exception as error:
+        return error
+    return None
 
 
 def _advice(case: Case, error: Exception) -> str:
@@ -170,6 +189,6 @@ def _advice(case: Case, error: Exception) -> str:
     return f"jit traces {' and '.join(traced)} unless nondiff_argnums says otherwise: " if traced else ""
 
 
-def _quoted(error: Exception) -> str:
+def _quoted(error: Exception, length: int = 300) -> str:
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
+    return f"{type(error).__name__}: {text[:length]}"

@@ -319,3 +319,21 @@ def test_settings_of_python():
         rule.fwd, lambda doubled, axis, x, dy: (jnp.expand_dims(dy, axis) * (2 if doubled else 1) * jnp.cos(x),)
     )
     assert verify(static, x, True, 1).status == "pass"
+
+
+@pytest.mark.parametrize(("factor", "status"), [(1.0, "pass"), (1.00001, "fail")])
+def test_a_function_written_for_float32(factor, status):
+    """Where its own types fit in float32 alone, it is verified there, with all that a verdict says."""
+
+    def summed(x):
+        return jax.lax.scan(lambda total, row: (total + jnp.sin(row), None), jnp.zeros(2, jnp.float32), x)[0]
+
+    rule = jax.custom_vjp(summed)
+    rule.defvjp(lambda x: (summed(x), x), lambda x, dy: (factor * dy * jnp.cos(x),))
+    x = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2)
+    verdict = verify(rule, x)
+    assert verdict.status == status
+    assert "verified in float32 alone: in float64 it raises TypeError: scan body" in str(verdict)
+    assert status == "pass" or f"is {factor} times the right one" in str(verdict)
+    asked = verify(rule, x, dtypes=("float64", "float32"))
+    assert asked.status == "fail" and "runs" in str(asked), "who names float64 wants it"
