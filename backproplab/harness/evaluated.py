@@ -1,6 +1,6 @@
 """A small program run in float64 throughout, by numpy: to compile it would take longer."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
-from backproplab.harness.control import MOST_STEPS, scan_sizes, solver, split, stacked
 from backproplab.harness.error_rules import BRANCHING, Bounded, is_float, outcome
 from backproplab.harness.primitives import bind
 from backproplab.harness.pruning import needed, variables
 from backproplab.harness.rounding import body_of
+from backproplab.harness.unrolled import UNROLLED
 
 
 def evaluated(closed: ClosedJaxpr, inputs: Sequence[Any], ways: list[float] | None = None) -> list:
@@ -71,8 +71,8 @@ def _walk(equations: Iterable[Any], env: dict[Any, Any], ways: list | None = Non
         name = eqn.primitive.name
         if (body := body_of(eqn)) is not None:
             made = _run(body, given, ways, xp)
-        elif name in _CONTROL:
-            made = _CONTROL[name](eqn, given, ways)
+        elif name in UNROLLED:
+            made = UNROLLED[name](eqn, given, lambda body, inputs: _run(body, inputs, ways))
         elif name == "convert_element_type" and is_float(given[0]) and is_float(eqn.outvars[0].aval):
             made = given
         else:
@@ -90,37 +90,3 @@ def _exact(values: Iterable[Any]) -> list[Bounded]:
 def _read(v: Any, env: dict[Any, Any], xp: Any = np) -> Any:
     value = v.val if isinstance(v, Literal) else env[v]
     return xp.asarray(value, np.float64) if is_float(value) else value
-
-
-def _scan(eqn: Any, inputs: list, ways: list[float] | None) -> list:
-    p = eqn.params
-    num_consts, num_carry = scan_sizes(p)
-    consts, carry, xs = split(inputs, num_consts, num_carry)
-    steps = range(p["length"])
-    made = []
-    for i in reversed(steps) if p["reverse"] else steps:
-        out = _run(p["jaxpr"], [*consts, *carry, *(x[i] for x in xs)], ways)
-        carry = out[:num_carry]
-        made.append(out[num_carry:])
-    if not made:
-        return [*carry, *(np.zeros(v.aval.shape, v.aval.dtype) for v in eqn.outvars[num_carry:])]
-    return [*carry, *map(stacked, zip(*(made[::-1] if p["reverse"] else made)))]
-
-
-def _while(eqn: Any, inputs: list, ways: list[float] | None) -> list:
-    p = eqn.params
-    asks, does, carry = split(inputs, p["cond_nconsts"], p["body_nconsts"])
-    for _ in range(MOST_STEPS):
-        if not _run(p["cond_jaxpr"], [*asks, *carry], ways)[0]:
-            return carry
-        carry = _run(p["body_jaxpr"], [*does, *carry], ways)
-    raise RuntimeError("a loop that ends in the precision of the device need not end in float64")
-
-
-def _cond(eqn: Any, inputs: list, ways: list[float] | None) -> list:
-    branches = eqn.params["branches"]
-    return _run(branches[int(np.clip(inputs[0], 0, len(branches) - 1))], inputs[1:], ways)
-
-
-_CONTROL: dict[str, Callable[[Any, list, list[float] | None], list]] = {"scan": _scan, "while": _while, "cond": _cond,
-            "custom_linear_solve": lambda eqn, inputs, ways: _run(*solver(eqn, inputs), ways)}  # fmt: skip

@@ -201,7 +201,8 @@ def _in_own_size(direction, x):
 
 def _scaled(direction, x, size):
     """Infinite entries stay where they are."""
-    return np.where(np.isfinite(x), size * direction, 0.0)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(x), size * direction, 0.0)
 
 
 def _locate(row: int, sizes: list[int]) -> tuple[int, int]:

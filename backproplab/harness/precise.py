@@ -4,6 +4,7 @@ Autodiff of tanh at 30 yields 0 in float64, and so does no rule that is right. T
 tell which formula is which. Slow, so for small programs only, and only for primitives that need no further rule here.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +15,13 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from backproplab.harness.error_rules import is_complex, is_float, storage_roundoff
 from backproplab.harness.primitives import NUMPY, bind, name_of
+from backproplab.harness.pruning import bodies
 from backproplab.harness.rounding import body_of, is_short
+from backproplab.harness.unrolled import UNROLLED
 
 _DIGITS = 120
 _MOST_ENTRIES = 40_000
+_WALKED = ("scan", "cond")  # of a `while` nobody knows how many steps it takes
 
 
 class NotPrecise(Exception):
@@ -29,8 +33,7 @@ def precise(closed: ClosedJaxpr, inputs: Sequence[Any], nudge: np.random.Generat
 
     nudge: moves the program's own constants, at random, by the half unit in the last place that storing them cost.
     """
-    entries = sum(int(np.prod(v.aval.shape, dtype=int)) for eqn in closed.jaxpr.eqns for v in eqn.outvars)
-    if entries > _MOST_ENTRIES:
+    if (entries := _entries(closed.jaxpr)) > _MOST_ENTRIES:
         raise NotPrecise(f"{entries} numbers")
 
     def constant(value, typed):
@@ -47,6 +50,14 @@ def precise(closed: ClosedJaxpr, inputs: Sequence[Any], nudge: np.random.Generat
         return _run(closed.jaxpr, [constant(c, c) for c in closed.consts], [_exact(x, x) for x in inputs], constant)
 
 
+def _entries(program: ClosedJaxpr | Jaxpr) -> int:
+    """How many numbers a program makes, those in the bodies of its calls and loops among them."""
+    equations: list[Any] = (program.jaxpr if isinstance(program, ClosedJaxpr) else program).eqns
+    own = sum(math.prod(v.aval.shape) for eqn in equations for v in eqn.outvars)
+    inner = lambda eqn: bodies(eqn) if (body := body_of(eqn)) is None else (body,)
+    return own + sum(eqn.params.get("length", 1) * _entries(body) for eqn in equations for body in inner(eqn))
+
+
 def _run(jaxpr: Jaxpr, consts, inputs, constant):
     env = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, inputs))
     read = lambda v: constant(v.val, v.aval) if isinstance(v, Literal) else env[v]
@@ -59,10 +70,10 @@ def _equation(eqn, values, constant):
     name = name_of(eqn)
     if any(is_complex(v.aval) for v in (*eqn.invars, *eqn.outvars)):
         raise NotPrecise(f"{name} of complex numbers")
-    body = body_of(eqn)
-    if body is not None:
-        consts = [constant(c, c) for c in body.consts] if isinstance(body, ClosedJaxpr) else []
-        return _run(body.jaxpr if isinstance(body, ClosedJaxpr) else body, consts, values, constant)
+    if (body := body_of(eqn)) is not None:
+        return _body(body, values, constant)
+    if name in _WALKED:
+        return UNROLLED[name](eqn, values, lambda body, inputs: _body(body, inputs, constant))
     if name in _INDEXED:
         return [_INDEXED[name](eqn, *values)]
     if not any(jax.dtypes.issubdtype(v.aval.dtype, np.inexact) for v in (*eqn.invars, *eqn.outvars)):
@@ -75,6 +86,11 @@ def _equation(eqn, values, constant):
         out if isinstance(out, list | tuple) else [out]
     )  # a function that JAX composes counts as one of several results
     return [_typed(o, v.aval) for o, v in zip(outputs, eqn.outvars)]
+
+
+def _body(body: ClosedJaxpr | Jaxpr, values, constant):
+    consts = [constant(c, c) for c in body.consts] if isinstance(body, ClosedJaxpr) else []
+    return _run(body.jaxpr if isinstance(body, ClosedJaxpr) else body, consts, values, constant)
 
 
 def _typed(x, aval) -> np.ndarray:

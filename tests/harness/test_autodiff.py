@@ -237,3 +237,31 @@ def test_numbers_that_are_rounded_to_few_digits():
     assert verify(by_hand(leaky, bwd), np.array([0.7, -1.25, 2.0]), dtypes=("float64", "bfloat16")).status != "fail"
     cast = lambda r, dy: (dy * jnp.where(r[0] > 0, 1.0, 0.1).astype(dy.dtype) / 0.75,)
     assert verify(by_hand(leaky, cast), np.array([0.7, -1.25, 2.0]), dtypes=("float64", "bfloat16")).passed
+
+
+@pytest.mark.parametrize("judge", ["many digits", "none"])
+def test_a_loop_in_which_autodiff_cancels(monkeypatch, judge):
+    """1 - sigmoid(30) has three digits in float64, the rule's sigmoid(-30) has all: it is not wrong, whoever judges."""
+
+    def steps(x, f):
+        gated = lambda c, xf: (jax.nn.sigmoid(xf[1]) * c + (1 - 1 / (1 + jnp.exp(-xf[1]))) * xf[0], None)
+        return jax.lax.scan(gated, jnp.zeros_like(x[0]), (x, f))[0]
+
+    def bwd(f, dy):
+        def step(d, f):
+            return d * jax.nn.sigmoid(f), d * jax.nn.sigmoid(-f)
+
+        return jax.lax.scan(step, dy, f, reverse=True)[1], None
+
+    rule = jax.custom_vjp(steps)
+    rule.defvjp(lambda x, f: (steps(x, f), f), bwd)
+    if judge == "none":
+
+        def refuse(*_):
+            raise NotPrecise("a loop")
+
+        monkeypatch.setattr(point, "precise", refuse)
+    generator = np.random.default_rng(0)
+    x, f = generator.normal(size=(3, 4)), 30 + np.abs(generator.normal(size=(3, 4)))
+    verdict = verify(Case(rule, (x, f), name="shut", argnums=(0,)))
+    assert verdict.status == ("pass" if judge == "many digits" else "inconclusive"), verdict

@@ -43,6 +43,10 @@ ARRAYS = {
     "extremes": lambda a: a.max(0) - a.min(0) + jnp.clip(a, -0.5, 0.5),
     "gradient": jax.grad(lambda a: jnp.sum(jnp.tanh(a) @ a.T)),
     "jit": jax.jit(lambda a: jnp.sin(a) / a),
+    "scan": lambda a: jax.lax.scan(lambda c, row: (c * row + 1, jnp.exp(c)), a[0], a, reverse=True)[1],
+    "gradient of a scan": jax.grad(lambda a: jax.lax.scan(lambda c, row: (c * row + 1, None), a[0], a)[0].sum()),
+    "scan over nothing": lambda a: jax.lax.scan(lambda c, row: (c * row, None), a[0], a[:0])[0],
+    "branch": lambda a: jax.lax.cond(a.sum() > 0, jnp.sin, jnp.cos, a),
 }
 
 
