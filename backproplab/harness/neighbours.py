@@ -17,7 +17,7 @@ from backproplab.harness.primitives import NEVER_ENDS
 from backproplab.harness.room import room
 from backproplab.harness.shapes import from_zero, is_offsets
 from backproplab.harness.strip import holds
-from backproplab.harness.thresholds import thresholds
+from backproplab.harness.thresholds import thresholds, whole_thresholds
 from backproplab.harness.view import view
 
 _FAR = "times 1000"
@@ -162,7 +162,8 @@ def _meeting(p: Point, domains: Sequence[Any]) -> Iterator[Neighbour]:
 
 
 def _other_sizes(p: Point, k: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Lengths and counts of 0, where none is, and whole numbers above those given, as far as the program has room for them."""
+    """Lengths and counts of 0, where none is; whole numbers above those given, as far as the program has room for them;
+    and those that it compares them with."""
     r, domain = np.asarray(p.view.rest[k]), p.case.domain.get(p.view.rest_positions[k])
     most = room(p.stripped, len(p.view.diff) + k)
     others = [("0 everywhere", np.zeros_like(r))] if np.min(r) > 0 else []
@@ -173,6 +174,9 @@ def _other_sizes(p: Point, k: int, seed: int) -> Iterator[tuple[str, np.ndarray]
         drawn.reshape(-1)[-1] = end
         others.append((f"up to {end}", np.sort(drawn) if r.ndim == 1 and np.all(r[:-1] <= r[1:]) else drawn))
         others += [(f"{_A_BYTE} larger", r + _A_BYTE)] if np.isinf(most) and top + _A_BYTE <= fits else []
+    for number in whole_thresholds(p.stripped, len(p.view.diff) + k):
+        if np.iinfo(r.dtype).min <= number <= fits and not np.any(r == number):
+            others.append((f"{number} in places", np.where(_some(r.shape, seed), r, np.asarray(number, r.dtype))))
     for words, other in others:
         moved = _within(r, other, domain)
         if moved is not r and np.array_equal(moved, other):

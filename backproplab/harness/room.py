@@ -10,7 +10,7 @@ from backproplab.harness.astray import indices
 from backproplab.harness.backward import flat
 from backproplab.harness.error_rules import is_float
 
-_MOVES = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "copy", "transpose", "rev", "slice", "concatenate",
+MOVES = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "copy", "transpose", "rev", "slice", "concatenate",
           "convert_element_type"}  # fmt: skip
 _UNSEEN = {"scan", "while", "cond", "pure_callback", "io_callback", "pallas_call"}
 _COMPARED = {"lt", "le", "gt", "ge", "eq", "ne"}
@@ -32,11 +32,11 @@ def room(program: ClosedJaxpr, place: int) -> float | None:
         ours = [v for v in given if v in same]
         if name == "iota":
             counted[eqn.outvars[0]] = eqn.params["shape"][eqn.params["dimension"]] - 1.0
-        elif (name in _MOVES or name == "max") and ours:
+        elif (name in MOVES or name == "max") and ours:
             same.update(eqn.outvars)
         elif name in ("min", "clamp") and ours:
             continue  # what comes of it is as large as it may be, however large the number
-        elif name in _MOVES and given and given[0] in counted:
+        elif name in MOVES and given and given[0] in counted:
             counted[eqn.outvars[0]] = counted[given[0]]
         elif name == "select_n" and (ours or shifted.intersection(given)):
             if not {*given[1:]} <= same | shifted:

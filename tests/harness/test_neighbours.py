@@ -185,3 +185,14 @@ def test_no_infinity_for_singular_values():
     with jax.enable_x64(True):
         (s,) = evaluated(jax.make_jaxpr(values)(np.ones((4, 3))), [np.full((4, 3), -np.inf)])
     assert s.shape == (3,) and np.isnan(s).all()
+
+
+def test_whole_numbers_that_mean_something_else():
+    """An id that the function leaves out is put in some places, and in no other way than within the declared domain."""
+    summed = lambda x, ids: jnp.sum(jnp.where((ids >= 0)[:, None], x[jnp.clip(ids, 0)], 0))
+    ids = np.array([1, 0, 2, 2], np.int32)
+    _, found = around(summed, normal(3, 2), ids)
+    (padded,) = (n for n in found if n.words == "with ids -1 in places")
+    assert set(padded.rest[0]) > {-1} and set(padded.rest[0]) <= {-1, *ids}
+    _, found = around(summed, normal(3, 2), ids, domain={1: (-0.5, 2.5)})
+    assert not any("-1 in places" in n.words for n in found)
