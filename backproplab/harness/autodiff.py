@@ -26,6 +26,7 @@ from backproplab.harness.primitives import is_key
 from backproplab.harness.relatives import relatives
 from backproplab.harness.suspects import stale, suspects, unread
 from backproplab.harness.verdict import Check
+from backproplab.harness.wrapped import wrapped
 
 FORMULA = ("value", "autodiff", "differences")  # how the names of the formula's checks begin
 
@@ -341,6 +342,8 @@ def _failed(name: str, label: str, p: Point, leaf: int, d: Difference, cotangent
 def _cause(label: str, p: Point, leaf: int, d: Difference, wrong: np.ndarray, cotangents: list, seed: int) -> str:
     """In words; the bare fact where the function cannot be asked, since it raises at other arguments."""
     try:
+        if turned := wrapped(p, cotangents):
+            return f"the gradient of {label} goes by a whole number that {turned}; {worst_entry(d.got, d.exact, wrong)}"
         return diagnose(label, d.got, d.exact, wrong, **_context(p, leaf, cotangents, seed))
     except Exception:
         count = f"{int(wrong.sum())} of {wrong.size} entries"
