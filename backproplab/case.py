@@ -78,6 +78,13 @@ class Case:
         return case_id(function_name(self.fn), self.name)
 
 
+def dtypes_of(case: Case) -> tuple[str, ...]:
+    """The case's dtypes, or the default: built-in functions are held to bfloat16 as well."""
+    if case.dtypes is not None:
+        return case.dtypes
+    return BUILT_IN_DTYPES if module_of(case.fn)[0] == "backproplab" else DTYPES
+
+
 def case_id(function: str, case: str) -> str:
     """The function, and the case's own name if it has one: softmax[large logits]."""
     return f"{function}[{case}]" if case else function

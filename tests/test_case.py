@@ -21,7 +21,7 @@ from backproplab import (
     simplex,
     uniform,
 )
-from backproplab.case import case_id, function_name, parameter_names, static_argnums, with_defaults
+from backproplab.case import case_id, dtypes_of, function_name, parameter_names, static_argnums, with_defaults
 from backproplab.networks import mlp
 
 
@@ -122,3 +122,12 @@ def test_parameters():
     assert static_argnums(scaled) == (1,) and static_argnums(take) == ()
     assert with_defaults(take, (1,)) == (1, 2.0)
     assert with_defaults(max, (1,)) == (1,)
+
+
+def test_default_dtypes():
+    """Built-in functions are held to bfloat16 as well, others to float64 and float32, and a case may say otherwise."""
+    from backproplab.layers.activations import relu
+
+    assert dtypes_of(Case(relu, (normal(3),))) == ("float64", "float32", "bfloat16")
+    assert dtypes_of(Case(take, (normal(3),))) == ("float64", "float32")
+    assert dtypes_of(Case(relu, (normal(3),), dtypes=("float16",))) == ("float16",)

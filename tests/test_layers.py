@@ -13,8 +13,7 @@ import pytest
 
 import backproplab
 from backproplab import layers, networks, verify
-from backproplab.case import page, static_argnums
-from backproplab.harness.verify import dtypes_of
+from backproplab.case import dtypes_of, page, static_argnums
 
 ALL = (*layers.CASES, *networks.CASES)
 PAGES = sorted(

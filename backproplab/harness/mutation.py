@@ -28,6 +28,7 @@ from backproplab.harness.neighbours import neighbours
 from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point
 from backproplab.harness.precise import NotPrecise, precise
+from backproplab.harness.refused import quoted, without_float64
 from backproplab.harness.rounding import bounded
 from backproplab.harness.verdict import Check
 
@@ -319,13 +320,26 @@ def _everywhere(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _trials(cases: Sequence[Case], seed: int) -> list[_Trial]:
     """The smallest cases first: most mutants are caught by any."""
     device = jax.devices()[0]
-    points = [point(case, seed, (case.dtypes or ("float64",))[0], device, matmul_roundoff(device)) for case in cases]
+    points = [_point(case, seed, device) for case in cases]
     rules = [rule_of(p) for p in points]
     numbers = set().union(
         *[literals(r.forward).union(*map(literals, p.pair.jaxprs[1:])) for p, r in zip(points, rules)]
     )
     size = lambda p: sum(np.size(x) for x in p.view.diff)
     return sorted((_Trial(p, r, numbers, seed) for p, r in zip(points, rules)), key=lambda trial: size(trial.p))
+
+
+def _point(case: Case, seed: int, device: Any) -> Point:
+    """In the first of its dtypes in which the function runs."""
+    try:
+        return point(case, seed, (case.dtypes or ("float64",))[0], device, matmul_roundoff(device))
+    except NoRule:
+        raise
+    except Exception as error:
+        narrower = without_float64(case, seed)
+        if not narrower:
+            raise WrongRule(f"{case.id} raises {quoted(error)}") from error
+        return point(case, seed, narrower[0], device, matmul_roundoff(device))
 
 
 def _run(program: ClosedJaxpr, inputs: list) -> tuple[list, list]:

@@ -8,19 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from backproplab.case import (
-    BUILT_IN_DTYPES,
-    DTYPES,
-    Case,
-    function_name,
-    is_setting,
-    module_of,
-    parameter_names,
-    static_argnums,
-)
+from backproplab.case import Case, dtypes_of, function_name
 from backproplab.harness import arithmetic, autodiff, contract, explore, inside, numerical, promises, second, transforms
 from backproplab.harness.platform import matmul_roundoff
-from backproplab.harness.point import Point, point, prove_point, vjp_of
+from backproplab.harness.point import Point, point, prove_point
+from backproplab.harness.refused import quoted, raised, without_float64
 from backproplab.harness.remedy import remedies
 from backproplab.harness.undisturbed import undisturbed
 from backproplab.harness.verdict import Check, Verdict
@@ -72,11 +64,11 @@ def verify(
     except NothingToDifferentiate:
         raise
     except Exception as error:
-        if narrower := _without_float64(case, seed):
+        if narrower := without_float64(case, seed):
             verdict = verify(replace(case, dtypes=narrower), seed=seed, under=under, transforms=transforms)
-            note = f"verified in {' and '.join(narrower)} alone: in float64 it raises {_quoted(error, 100)}"
+            note = f"verified in {' and '.join(narrower)} alone: in float64 it raises {quoted(error, 100)}"
             return replace(verdict, notes=(note, *verdict.notes))
-        checks.append(_raised(case, seed, error))
+        checks.append(raised(case, seed, error))
     seconds = time.perf_counter() - began
     return Verdict(function_name(case.fn), case.name, tuple(checks), seed, kept, tuple(notes), seconds)
 
@@ -139,56 +131,3 @@ def _checks(p: Point, seed: int, widest: bool, last: bool, under: str, notes: li
 def _wrong_formula(checks: list[Check]) -> bool:
     """Then it is wrong in every dtype and under every transformation, and these need not be asked."""
     return any(check.status == "fail" and check.name.startswith(autodiff.FORMULA) for check in checks)
-
-
-def dtypes_of(case: Case) -> tuple[str, ...]:
-    """The case's dtypes, or the default: built-in functions are held to bfloat16 as well."""
-    if case.dtypes is not None:
-        return case.dtypes
-    return BUILT_IN_DTYPES if module_of(case.fn)[0] == "backproplab" else DTYPES
-
-
-def _without_float64(case: Case, seed: int) -> tuple[str, ...]:
-    """The dtypes to verify in, where a function runs in those of them that have fewer digits: it was written for these."""
-    narrower = tuple(dtype for dtype in dtypes_of(case) if dtype != "float64")
-    if case.dtypes is not None or _refused(case, seed, narrower):
-        return ()
-    return narrower if _refused(case, seed, ("float64",)) else ()
-
-
-def _raised(case: Case, seed: int, error: Exception) -> Check:
-    """What the function under test raises is its verdict; what it does not raise when it runs alone decides nothing."""
-    if own := _refused(case, seed, dtypes_of(case)):
-        return Check("runs", "fail", cause=_advice(case, own) + _quoted(error))
-    return Check("runs", "inconclusive", cause=f"the function runs, but the harness raised {_quoted(error)}")
-
-
-def _refused(case: Case, seed: int, dtypes: tuple[str, ...]) -> Exception | None:
-    """What the function or its rule raises when it runs alone, outside jit or inside."""
-    try:
-        for dtype in dtypes:
-            seen = view(case, case.arguments(seed, dtype))
-            with jax.enable_x64(dtype == "float64"):
-                outputs = jax.eval_shape(seen.call(case.fn), seen.diff, seen.rest)
-                ones = [jnp.ones(y.shape, y.dtype) for y in outputs]
-                run = vjp_of(seen.call(case.fn), len(seen.diff), len(seen.rest))
-                for outside_or_inside in (run, jax.jit(run)):
-                    jax.block_until_ready(outside_or_inside([*seen.diff, *seen.rest, *ones]))
-    except Exception as error:
-        return error
-    return None
-
-
-def _advice(case: Case, error: Exception) -> str:
-    """What to do where a rule branches on a switch, or takes a number for an axis, that JAX traces under jit."""
-    concrete = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError)
-    if not isinstance(error, concrete) or getattr(case.fn, "bwd", None) is None:
-        return ""
-    static, names = static_argnums(case.fn), parameter_names(case.fn, len(case.args))
-    traced = [names[i] for i, arg in enumerate(case.args) if is_setting(arg) and i not in static]
-    return f"jit traces {' and '.join(traced)} unless nondiff_argnums says otherwise: " if traced else ""
-
-
-def _quoted(error: Exception, length: int = 300) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:length]}"

@@ -6,7 +6,6 @@ import pytest
 from by_hand import by_hand, square
 
 from backproplab import Case, verify
-from backproplab.harness.verify import dtypes_of
 
 X = np.array([0.7, -1.25, 2.0])
 ONLY_HERE = {"dtypes": ("float64",), "domain": {0: "fixed"}}  # no other points are legal
@@ -60,12 +59,3 @@ def test_no_other_transforms():
     """One line says which there are."""
     with pytest.raises(ValueError, match="transforms is one of examples, all, none"):
         verify(square(right), X, transforms="vmap")
-
-
-def test_default_dtypes():
-    """Built-in functions are held to bfloat16 as well, others to float64 and float32, and a case may say otherwise."""
-    from backproplab.layers.activations import relu
-
-    assert dtypes_of(Case(relu, (X,))) == ("float64", "float32", "bfloat16")
-    assert dtypes_of(Case(jnp.sin, (X,))) == ("float64", "float32")
-    assert dtypes_of(Case(relu, (X,), dtypes=("float16",))) == ("float16",)

@@ -1,5 +1,6 @@
 """Planted bugs: cases that look closely catch them, cases that do not are told which they let pass."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -82,3 +83,17 @@ def test_every_room_catches_nineteen_of_twenty(room):
     found = list(mutations(room.CASES, limit=6, seconds=2))
     caught, missed = (sum(len(of.having(fate)) for of in found) for fate in ("caught", "missed"))
     assert caught >= 19 * missed, "\n".join(str(of) for of in found if of.having("missed"))
+
+
+def test_a_function_written_for_float32():
+    """Bugs are planted in the dtype that it runs in; one that runs in none says what it raises, in one line."""
+
+    def padded(x):
+        return jax.lax.pad(x, jnp.float32(0), ((1, 1, 0),)) ** 2
+
+    rule = jax.custom_vjp(padded)
+    rule.defvjp(lambda x: (padded(x), x), lambda x, dy: (2 * x * dy[1:-1],))
+    report = mutate(Case(rule, (np.array([0.5, -1.25, 2.0], np.float32),)))
+    assert report.mutants and report.score > 0.5
+    with pytest.raises(WrongRule, match="padded raises TypeError: pad operand"):
+        mutate(Case(rule, (np.array([0.5]),), dtypes=("float64",)))
