@@ -95,6 +95,25 @@ def static_argnums(fn: Callable) -> tuple[int, ...]:
     return tuple(sorted(getattr(fn, "nondiff_argnums", None) or getattr(fn, "static_argnums", None) or ()))
 
 
+def forward_rule(fn: Callable) -> Callable | None:
+    """The `fwd` of a `custom_vjp`; None for other functions."""
+    return getattr(fn, "fwd", None) if _is_rule(fn) else None
+
+
+def backward_rule(fn: Callable) -> Callable | None:
+    """The `bwd` of a `custom_vjp`; None for other functions."""
+    return getattr(fn, "bwd", None) if _is_rule(fn) else None
+
+
+def _is_rule(fn: Callable) -> bool:
+    """Not so what `functools.wraps` made look like one, as in `jax.vmap`: another function, of the same attributes. `jax.jit`
+    of a rule is the same function."""
+    inherited = getattr(getattr(fn, "__wrapped__", None), "bwd", None)
+    return None not in (getattr(fn, "fwd", None), getattr(fn, "bwd", None)) and (
+        inherited is None or hasattr(fn, "lower")
+    )
+
+
 def is_setting(arg: Any) -> bool:
     """Whether an argument is a switch or a count of Python's, which a function may branch on, or take for an axis."""
     return type(arg) in (bool, int)

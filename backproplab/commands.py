@@ -68,6 +68,7 @@ def mutate(command: cli.Verify) -> int:
     """Prints what became of planted bugs, a function at a time; 0 if the cases of each catch enough of them, 3 if time did
     not allow even one of some."""
     from backproplab.harness.mutation import WrongRule, mutations
+    from backproplab.harness.refused import Refused
 
     scores: list[float | None] = []
     too_slow = False
@@ -82,7 +83,7 @@ def mutate(command: cli.Verify) -> int:
             raise UsageError("none of these has a hand-written rule of its own to plant bugs in", 5)
     except UsageError as error:
         return _complain(error)
-    except WrongRule as error:
+    except (WrongRule, Refused) as error:
         return _complain(UsageError(str(error), 1))
     if any(score is not None and score < _CAUGHT for score in scores):
         return 1

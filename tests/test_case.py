@@ -20,8 +20,18 @@ from backproplab import (
     prng_key,
     simplex,
     uniform,
+    verify,
 )
-from backproplab.case import case_id, dtypes_of, function_name, parameter_names, static_argnums, with_defaults
+from backproplab.case import (
+    backward_rule,
+    case_id,
+    dtypes_of,
+    forward_rule,
+    function_name,
+    parameter_names,
+    static_argnums,
+    with_defaults,
+)
 from backproplab.networks import mlp
 
 
@@ -131,3 +141,15 @@ def test_default_dtypes():
     assert dtypes_of(Case(relu, (normal(3),))) == ("float64", "float32", "bfloat16")
     assert dtypes_of(Case(take, (normal(3),))) == ("float64", "float32")
     assert dtypes_of(Case(relu, (normal(3),), dtypes=("float16",))) == ("float16",)
+
+
+def test_what_only_looks_like_a_rule():
+    """A wrapper that has taken over all attributes of one, as `functools.wraps` and `jax.vmap` do, is another function."""
+    squared = jax.custom_vjp(lambda x: x * x)
+    squared.defvjp(lambda x: (x * x, x), lambda x, dy: (2 * x * dy,))
+    doubled = functools.wraps(squared)(lambda x: 2 * squared(x).sum())
+    for rule in (squared, jax.jit(squared)):
+        assert forward_rule(rule) is squared.fwd and backward_rule(rule) is squared.bwd
+    for other in (doubled, jax.vmap(squared), jax.checkpoint(squared), np.sin):
+        assert forward_rule(other) is None and backward_rule(other) is None
+    assert verify(doubled, np.array([0.5, -1.25])).status == "pass"

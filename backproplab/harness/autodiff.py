@@ -8,6 +8,8 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 
+from backproplab.case import forward_rule
+from backproplab.harness.at_rest import AT_REST, brought_to_rest, unrest
 from backproplab.harness.blame import line_of_gradient
 from backproplab.harness.compare import AS_GOOD, Difference, largest
 from backproplab.harness.contract import line_of
@@ -37,6 +39,8 @@ ARITHMETIC_RESOLVES = 0.5
 _BESIDE = 2.0**-18  # of an argument's size: far from a kink in float32 too
 _STEPS_ASIDE = 2.0**-7  # the same: farther than finite differences reach
 _NOT_BY_CHANCE = 1e3  # times the measured noise
+_NEARLY = 1e-3  # of the largest value: what more steps of an iteration may still change
+_AS_MUCH = 2.0**12  # times as far off as its value may a gradient be: n steps that shrink by q each make it n / q
 _SURE_AGAIN = 1e-2  # of a slope: the error bar of differences that agree in the widest dtype already
 _OFTEN = (0.0, 0.5, 1.0, 2.0)  # numbers that say nothing
 OVERRULED = "autodiff disagrees with the rule and with finite differences, which agree"
@@ -67,7 +71,25 @@ def formula_checks(p: Point, seed: int, notes: list[str], again: bool = False) -
     checks = _compared(p, rounds, seed, again)
     if any(check.status != "pass" for check in checks[len(p.outputs) :]):
         checks = _second_opinion(p, rounds, looked(), seed, checks, notes, again)
+        checks = _at_rest(p, rounds, seed, checks, notes, again)
     yield from checks
+
+
+def _at_rest(p: Point, rounds: list, seed: int, checks: list[Check], notes: list[str], again: bool) -> list[Check]:
+    """The checks beside what the function's loops tend to, if it is nearly there and fewer fail: the rule is that of the limit.
+
+    Where then none does, a rule that is off by far more than the value is from its own rest has a loop with too few steps.
+    """
+    values, failing = len(p.outputs), [leaf for leaf, check in enumerate(checks) if check.status == "fail"]
+    if not failing or failing[0] < values or not 0 < (moved := unrest(p)) <= _NEARLY:
+        return checks
+    beside = _compared(brought_to_rest(p), rounds, seed, again)[values:]
+    left = sum(check.status != "pass" for check in beside)
+    found = [p.formulas(cotangents)[leaf] for cotangents in rounds for leaf in failing]
+    if left >= len(failing) or (not left and max(d.furthest / (d.scale or 1.0) for d in found) > _AS_MUCH * moved):
+        return checks
+    notes += [AT_REST] if AT_REST not in notes and not left else []
+    return [*checks[:values], *beside]
 
 
 def _nothing_known(found: list[Difference]) -> bool:
@@ -329,7 +351,7 @@ def _failed(name: str, label: str, p: Point, leaf: int, d: Difference, cotangent
     numbers = (float(d.error[i]), float(d.bound[i]))
     if leaf < len(p.outputs):
         cause = f"fwd returns another value than the function: {d.got[i]:.9g} at {list(i)} in place of {d.exact[i]:.9g}"
-        return Check(name, "fail", None, *numbers, cause=cause, where=line_of(getattr(p.case.fn, "fwd", None)))
+        return Check(name, "fail", None, *numbers, cause=cause, where=line_of(forward_rule(p.case.fn)))
     wrong = d.wrong | np.isnan(d.got)
     if name == p.dtype and (low := narrowed(p, leaf - len(p.outputs))):  # the formula is judged elsewhere
         cause = f"the gradient of {label} is rounded to {low} on its way; {worst_entry(d.got, d.exact, wrong)}"

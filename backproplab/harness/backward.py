@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, Var
 
-from backproplab.case import static_argnums, with_defaults
+from backproplab.case import backward_rule, forward_rule, static_argnums, with_defaults
 from backproplab.harness.contract import given_to_fwd
 from backproplab.harness.point import Point
 from backproplab.harness.pruning import BODIES, pruned
@@ -90,7 +90,7 @@ class Rule:
 def rule_of(p: Point) -> Rule:
     """The rule of the point's function at the point's shapes. Raises NoRule."""
     fn = p.case.fn
-    fwd, bwd = getattr(fn, "fwd", None), getattr(fn, "bwd", None)
+    fwd, bwd = forward_rule(fn), backward_rule(fn)
     if fwd is None or bwd is None:
         raise NoRule(f"{getattr(fn, '__name__', 'the function')} has no rule of its own")
     static = static_argnums(fn)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.extend.core import Jaxpr, Literal
 
-from backproplab.case import parameter_names, static_argnums, with_defaults
+from backproplab.case import backward_rule, forward_rule, parameter_names, static_argnums, with_defaults
 from backproplab.harness.contract import given_to_fwd, line_of
 
 # Files whose lines are nobody's rule.
@@ -18,8 +18,8 @@ def line_of_gradient(fn: Callable, args: tuple, label: str) -> str | None:
 
     Traced from the rule itself, which keeps the line of every operation. None for functions that are no custom_vjp.
     """
-    bwd = getattr(fn, "bwd", None)
-    if bwd is None or getattr(fn, "fwd", None) is None:
+    fwd, bwd = forward_rule(fn), backward_rule(fn)
+    if fwd is None or bwd is None:
         return None
     static, args = static_argnums(fn), with_defaults(fn, args)
     names = [name for i, name in enumerate(parameter_names(fn, len(args))) if i not in static]
@@ -27,7 +27,7 @@ def line_of_gradient(fn: Callable, args: tuple, label: str) -> str | None:
 
     def forward(dynamic):
         rest = iter(given_to_fwd(fn, dynamic))
-        return fn.fwd(*[args[i] if i in static else next(rest) for i in range(len(args))])  # type: ignore[attr-defined]
+        return fwd(*[args[i] if i in static else next(rest) for i in range(len(args))])
 
     def backward(dynamic, dy):
         cotangents = bwd(*[args[i] for i in static], forward(dynamic)[1], dy)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from backproplab.case import parameter_names, static_argnums, with_defaults
+from backproplab.case import backward_rule, forward_rule, parameter_names, static_argnums, with_defaults
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import is_inexact
 
@@ -18,7 +18,7 @@ def contract_checks(fn: Callable, args: tuple, name: str) -> list[Check]:
 
     Both are only traced. An exception that they raise propagates.
     """
-    fwd, bwd = getattr(fn, "fwd", None), getattr(fn, "bwd", None)
+    fwd, bwd = forward_rule(fn), backward_rule(fn)
     if fwd is None or bwd is None:
         return []
     static, args = static_argnums(fn), with_defaults(fn, args)

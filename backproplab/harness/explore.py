@@ -13,6 +13,7 @@ from backproplab.harness.arithmetic import arithmetic_checks
 from backproplab.harness.astray import astray
 from backproplab.harness.autodiff import NOT_BY_AUTODIFF, OVERRULED, oracle_of
 from backproplab.harness.compare import Difference, in_double, largest, same
+from backproplab.harness.endless import ends
 from backproplab.harness.error_rules import executed
 from backproplab.harness.evaluated import evaluated
 from backproplab.harness.inside import judged
@@ -57,6 +58,8 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
         if n.far and p.pair.numerical:  # what JAX cannot differentiate iterates, perhaps, and need not converge there
             continue
         at = p.moved(n.diff, n.rest)
+        if not ends(at, seed):
+            continue
         doubt = _doubt(at, seed)
         if doubt and _without_effect(n.diff, at, p, seed):
             continue
@@ -125,6 +128,8 @@ def _at_each(name: str, others: Iterator[tuple[str, tuple]], p: Point, seed: int
             continue
         try:
             at = point(case, seed, p.dtype, p.device, p.matmul)
+            if not ends(at, seed):
+                continue
             doubt = _apart(at, at.cotangents("random", seed))  # interpreted: compiling for one look would cost more
         except Exception as error:
             notes.append(f"{words}: the rule raises {type(error).__name__}, the function does not")

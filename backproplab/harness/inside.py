@@ -19,7 +19,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 from jax.extend.core.primitives import closed_call_p
 
-from backproplab.case import Case, function_name
+from backproplab.case import Case, backward_rule, function_name
 from backproplab.harness import autodiff
 from backproplab.harness.blame import user_line
 from backproplab.harness.called import called_rule, line_of_cotangent, passes
@@ -108,7 +108,7 @@ def judged(p: Point, seed: int, notes: list[str], again: bool = False) -> list[C
     whole from its two sides, and by autodiff it does not either: then the whole is compared a small step away.
     """
     checks = list(autodiff.formula_checks(p, seed, notes, again))
-    by_hand = getattr(p.case.fn, "bwd", None) is not None
+    by_hand = backward_rule(p.case.fn) is not None
     if all(check.status != "fail" for check in checks) or (by_hand and p.rules == 1):
         return checks
     found = culprits(p, p.cotangents("random", seed), seed)

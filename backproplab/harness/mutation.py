@@ -22,13 +22,14 @@ from backproplab.harness import arithmetic, autodiff, explore, promises
 from backproplab.harness.backward import Backward, NoRule, Rule, rule_of
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.edits import MUTATIONS, Edit, edits, literals
+from backproplab.harness.endless import ends
 from backproplab.harness.error_rules import lifted
 from backproplab.harness.evaluated import evaluated
 from backproplab.harness.neighbours import neighbours
 from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point
 from backproplab.harness.precise import NotPrecise, precise
-from backproplab.harness.refused import quoted, without_float64
+from backproplab.harness.refused import runs_in
 from backproplab.harness.rounding import bounded
 from backproplab.harness.verdict import Check
 
@@ -103,7 +104,7 @@ def mutations(cases: Iterable[Case], seed: int = 0, limit: int = 60, seconds: fl
 
 
 def mutate(cases: Case | Sequence[Case], seed: int = 0, limit: int = 60, seconds: float = 20.0) -> Mutation:
-    """Plants bugs in the rule that the cases share, and asks which of them the cases catch. Raises NoRule, WrongRule.
+    """Plants bugs in the rule that the cases share, and asks which of them the cases catch. Raises NoRule, WrongRule, Refused.
 
     limit: how many mutants; the same sample for the same seed, as many of one kind as of another.
     seconds: after which no more are tried, from when the rule itself has been judged and its edits are found.
@@ -288,6 +289,8 @@ class _Trial:
 
     def _defined(self, p: Point, words: str) -> Iterator["_Place"]:
         """`p`, if autodiff's values and gradients are finite there."""
+        if not ends(p, self.seed):
+            return
         cotangents, count = p.cotangents("random", self.seed), len(p.outputs)
         inputs = p.inputs(cotangents)
         outputs = p.pair.oracle(inputs)
@@ -320,26 +323,13 @@ def _everywhere(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _trials(cases: Sequence[Case], seed: int) -> list[_Trial]:
     """The smallest cases first: most mutants are caught by any."""
     device = jax.devices()[0]
-    points = [_point(case, seed, device) for case in cases]
+    points = [point(case, seed, runs_in(case, seed), device, matmul_roundoff(device)) for case in cases]
     rules = [rule_of(p) for p in points]
     numbers = set().union(
         *[literals(r.forward).union(*map(literals, p.pair.jaxprs[1:])) for p, r in zip(points, rules)]
     )
     size = lambda p: sum(np.size(x) for x in p.view.diff)
     return sorted((_Trial(p, r, numbers, seed) for p, r in zip(points, rules)), key=lambda trial: size(trial.p))
-
-
-def _point(case: Case, seed: int, device: Any) -> Point:
-    """In the first of its dtypes in which the function runs."""
-    try:
-        return point(case, seed, (case.dtypes or ("float64",))[0], device, matmul_roundoff(device))
-    except NoRule:
-        raise
-    except Exception as error:
-        narrower = without_float64(case, seed)
-        if not narrower:
-            raise WrongRule(f"{case.id} raises {quoted(error)}") from error
-        return point(case, seed, narrower[0], device, matmul_roundoff(device))
 
 
 def _run(program: ClosedJaxpr, inputs: list) -> tuple[list, list]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backproplab.harness.along import along
+from backproplab.harness.at_rest import AT_REST
 from backproplab.harness.compare import Difference, largest
 from backproplab.harness.differences import Slope, across_branches, slope
 from backproplab.harness.neighbours import jittered
@@ -43,7 +44,7 @@ def difference_checks(p: Point, seed: int, notes: list[str]) -> Iterator[Check]:
         yield Check("differences", "pass", error=found.error, bound=found.bound, resolves=found.resolves)
     elif _seam(p, seed) and (words := contradiction(p, seed)):
         yield Check("differences", "fail", cause=f"{words}, {SEAM}", estimated=True)
-    else:
+    elif AT_REST not in notes:
         notes.append(f"finite differences disagree: {found.error:.3g} where their error bar is {found.bound:.2g}")
 
 

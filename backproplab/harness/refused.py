@@ -3,10 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from backproplab.case import Case, dtypes_of, is_setting, module_of, parameter_names, static_argnums
+from backproplab.case import Case, backward_rule, dtypes_of, is_setting, module_of, parameter_names, static_argnums
 from backproplab.harness.point import vjp_of
 from backproplab.harness.verdict import Check
 from backproplab.harness.view import view
+
+
+class Refused(ValueError):
+    """The function or its rule raises at its own arguments."""
 
 
 def raised(case: Case, seed: int, error: Exception) -> Check:
@@ -25,6 +29,16 @@ def without_float64(case: Case, seed: int) -> tuple[str, ...]:
     if not narrower or module_of(case.fn)[0] == "backproplab" or _refused(case, seed, narrower):
         return ()
     return narrower if _refused(case, seed, ("float64",)) else ()
+
+
+def runs_in(case: Case, seed: int) -> str:
+    """The first dtype of a case, float64 by default, or the first in which it runs. Raises Refused if there is none."""
+    first = case.dtypes[0] if case.dtypes else "float64"
+    if (error := _refused(case, seed, (first,))) is None:
+        return first
+    if narrower := without_float64(case, seed):
+        return narrower[0]
+    raise Refused(f"{case.id} raises {quoted(error)}")
 
 
 def quoted(error: Exception, length: int = 300) -> str:
@@ -52,7 +66,7 @@ def _refused(case: Case, seed: int, dtypes: tuple[str, ...]) -> Exception | None
 def _advice(case: Case, error: Exception) -> str:
     """What to do where a rule branches on a switch, or takes a number for an axis, that JAX traces under jit."""
     concrete = (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError)
-    if not isinstance(error, concrete) or getattr(case.fn, "bwd", None) is None:
+    if not isinstance(error, concrete) or backward_rule(case.fn) is None:
         return ""
     static, names = static_argnums(case.fn), parameter_names(case.fn, len(case.args))
     traced = [names[i] for i, arg in enumerate(case.args) if is_setting(arg) and i not in static]

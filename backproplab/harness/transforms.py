@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
+from backproplab.case import backward_rule
 from backproplab.harness.compare import Difference, in_double, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.eager import eager
@@ -86,7 +87,7 @@ def interleaved(p: Point, seed: int) -> Iterator[Check]:
         got = lambda bounds, first=first: mixed(leaves, bounds)[first:]
         if check := _apart(p, "interleaved", words, got, [*diff, *rest, *cotangents]):
             cause = f"{check.cause}: the rule keeps state outside its residuals"
-            yield replace(check, cause=cause, where=line_of(getattr(p.case.fn, "bwd", None)))
+            yield replace(check, cause=cause, where=line_of(backward_rule(p.case.fn)))
             return
     yield Check("interleaved", "pass")
 
@@ -156,7 +157,7 @@ def within(p: Point, seed: int) -> Iterator[Check]:
             if _allows(p, transform, given):
                 cause = f"inside {name} the rule raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 cause = f"inside {name} {_LEAKED} ({type(error).__name__})" if leaked else cause
-                yield Check(name, "fail", cause=cause, where=line_of(getattr(p.case.fn, "bwd", None)))
+                yield Check(name, "fail", cause=cause, where=line_of(backward_rule(p.case.fn)))
                 return
             continue
         for step in (0, 1) if name == "scan" else (...,):

@@ -1,16 +1,14 @@
 """Points of the harness's own making at which a function says nothing of its rule, since it is not what it is elsewhere."""
 
 import itertools
-from typing import Any
 
+import jax
 import numpy as np
-from jax.extend.core import Jaxpr
 
+from backproplab.harness.at_rest import longer
 from backproplab.harness.compare import in_double, largest
-from backproplab.harness.control import scan_sizes
 from backproplab.harness.evaluated import evaluated
 from backproplab.harness.point import Point
-from backproplab.harness.strip import is_closed
 
 _NUDGE = 2.0**-40
 _SAME = 1e-6  # of the largest number
@@ -31,42 +29,24 @@ def undefined(p: Point, seed: int) -> bool:
 
 
 def unsettled(base: Point, p: Point) -> bool:
-    """Whether an iteration of a fixed number of steps has come to rest at `base` but not at `p`.
+    """Whether an iteration has come to rest at `base` but not, or not quite, at `p`.
 
     The rule of what it tends to (a fixed point, an envelope) is right where it is at rest, and nobody claims more.
     """
-    return not p.pair.numerical and _at_rest(base, _SAME) and not _at_rest(p, _AT_REST)
+    return _at_rest(base, _SAME) and not _at_rest(p, _AT_REST)
 
 
 def _at_rest(p: Point, share: float) -> bool:
     """Whether twice as many steps yield the same value, but for this share of an entry."""
     inputs = [*p.view.diff, *p.view.rest]
-    once, twice = ([*map(in_double, evaluated(each, inputs))] for each in (p.stripped, _longer(p.stripped)))
+    with jax.enable_x64(p.wide):
+        programs = p.stripped, longer(p.stripped, 2)
+    once, twice = ([*map(in_double, evaluated(program, inputs))] for program in programs)
     with np.errstate(all="ignore"):  # entry by entry: a small one may be on its way beside large ones at rest
         return all(
             np.all((a == b) | (np.abs(a - b) <= share * np.abs(b) + _ROUNDING * largest([b])))
             for a, b in zip(once, twice)
         )
-
-
-def _longer(node: Any) -> Any:
-    """A program with twice as many steps in every loop that takes and yields nothing but what it carries."""
-    if is_closed(node):
-        return node.replace(jaxpr=_longer(node.jaxpr))
-    if isinstance(node, Jaxpr):
-        return node.replace(eqns=[eqn.replace(params=_longer_params(eqn)) for eqn in node.eqns])
-    if type(node) in (tuple, list):
-        return type(node)(map(_longer, node))
-    return node
-
-
-def _longer_params(eqn: Any) -> dict:
-    params = {name: _longer(value) for name, value in eqn.params.items()}
-    if eqn.primitive.name != "scan":
-        return params
-    consts, carried = scan_sizes(params)
-    iterates = len(eqn.invars) == consts + carried and len(eqn.outvars) == carried
-    return params | {"length": 2 * params["length"]} if iterates else params
 
 
 def _same(one: list, two: list) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from backproplab.case import Case, dtypes_of, function_name
+from backproplab.case import Case, backward_rule, dtypes_of, function_name
 from backproplab.harness import arithmetic, autodiff, contract, explore, inside, numerical, promises, second, transforms
 from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point, prove_point
@@ -79,7 +79,7 @@ def _contract(case: Case, seed: int, dtype: str, asked: set[tuple]) -> list[Chec
     Once for the types of the arguments as JAX takes them: unless the user works in 64 bits, float64 is float32 here, and a
     rule that was not written for it is judged by its digits.
     """
-    if getattr(case.fn, "bwd", None) is None:
+    if backward_rule(case.fn) is None:
         return []
     args = case.arguments(seed, dtype)
     view(case, args)  # raises NothingToDifferentiate
