@@ -147,7 +147,7 @@ def parameter_names(fn: Callable, count: int) -> tuple[str, ...]:
     """The names of the first `count` positional parameters of `fn`, `*rest` counted as `rest[0]`, `rest[1]`, ..."""
     try:
         parameters = list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):
+    except Exception:  # besides what has no signature, an object whose own `__eq__` knows its like alone
         return tuple(f"arg{i}" for i in range(count))
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "arg")
@@ -158,7 +158,7 @@ def with_defaults(fn: Callable, args: tuple) -> tuple:
     """The positional arguments with the defaults of those left out, as the rule of a `custom_vjp` receives them."""
     try:
         bound = inspect.signature(fn).bind(*args)
-    except (TypeError, ValueError):
+    except Exception:
         return args
     bound.apply_defaults()
     return tuple(bound.args)

@@ -5,6 +5,7 @@ From a case without a name, which is an example; a case with a name is a chosen 
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -58,31 +59,56 @@ def other_points(p: Point, seed: int, notes: list[str], differences_apply: bool 
         if n.far and p.pair.numerical:  # what JAX cannot differentiate iterates, perhaps, and need not converge there
             continue
         at = p.moved(n.diff, n.rest)
-        if not ends(at, seed):
+        try:
+            failed = _at_neighbour(n, at, p, seed, notes, differences_apply)
+        except Exception as error:
+            if not _raises(lambda at=at: at.pair.rule(at.inputs(at.cotangents("random", seed)))):
+                raise
+            if not _raises(lambda at=at: evaluated(at.stripped, [*at.view.diff, *at.view.rest])):
+                notes.append(f"{n.words}: the rule raises {type(error).__name__}, the function does not")
             continue
-        doubt = _doubt(at, seed)
-        if doubt and _without_effect(n.diff, at, p, seed):
-            continue
-        if doubt and (found := _failing(at, p, seed, "other points", n.words, notes)):
-            failed, judge = found
-            if reason := _excused(n, at, p, seed):
-                notes.append(f"{failed.cause}: {reason}")
-                continue
-            notes += remedies(judge, failed.argument, seed, p)
+        if failed is not None:
             yield failed
             return
-        words, neither = None, doubt is None and not _finite(at, seed)
-        alone = doubt is None and not neither and not n.far  # autodiff has no number, the rule has
-        if n.exact and neither and (slopes := bend(at, seed)):
-            words = f"the gradient is not finite, by autodiff neither, at a kink where {slopes}"
-        elif (n.exact or alone) and differences_apply and (found := contradiction(at, seed)):
-            smooth = f"where autodiff has no number{' either' if neither else ''}, but the function is smooth"
-            words = f"{found}, {smooth if doubt is None else SEAM}"
-        if words and not unsettled(p, at):
-            only = at.view.labels[0] if len(at.view.labels) == 1 else None
-            yield Check("other points", "fail", only, cause=f"{n.words}: {words}", estimated=True)
-            return
     yield Check("other points", "pass")
+
+
+def _at_neighbour(
+    n: Neighbour, at: Point, p: Point, seed: int, notes: list[str], differences_apply: bool
+) -> Check | None:
+    """The failing check at one neighbour of `p`, if the rule is to blame for one."""
+    if not ends(at, seed):
+        return None
+    doubt = _doubt(at, seed)
+    if doubt and _without_effect(n.diff, at, p, seed):
+        return None
+    if doubt and (found := _failing(at, p, seed, "other points", n.words, notes)):
+        failed, judge = found
+        if reason := _excused(n, at, p, seed):
+            notes.append(f"{failed.cause}: {reason}")
+            return None
+        notes += remedies(judge, failed.argument, seed, p)
+        return failed
+    words, neither = None, doubt is None and not _finite(at, seed)
+    alone = doubt is None and not neither and not n.far  # autodiff has no number, the rule has
+    if n.exact and neither and (slopes := bend(at, seed)):
+        words = f"the gradient is not finite, by autodiff neither, at a kink where {slopes}"
+    elif (n.exact or alone) and differences_apply and (found := contradiction(at, seed)):
+        smooth = f"where autodiff has no number{' either' if neither else ''}, but the function is smooth"
+        words = f"{found}, {smooth if doubt is None else SEAM}"
+    if words and not unsettled(p, at):
+        only = at.view.labels[0] if len(at.view.labels) == 1 else None
+        return Check("other points", "fail", only, cause=f"{n.words}: {words}", estimated=True)
+    return None
+
+
+def _raises(run: Callable[[], Any]) -> bool:
+    """A callback, or a kernel, may: at other numbers than the user's."""
+    try:
+        run()
+    except Exception:
+        return True
+    return False
 
 
 def near_zero(p: Point, seed: int) -> Iterator[Check]:

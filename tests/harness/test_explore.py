@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from by_hand import by_hand
 from jax.lax import stop_gradient as constant
 
@@ -259,3 +260,23 @@ def test_rows_that_vanish():
     assert verify(rule(0.0), normal(4, 3)).passed
     careless = verify(rule(-1.0), normal(4, 3))
     assert careless.status == "fail" and "zero in some rows" in careless.cause
+
+
+@pytest.mark.parametrize("refuses", ["function and rule", "rule"])
+def test_a_callback_that_raises_elsewhere(refuses, capfd):
+    """At numbers of the harness's own making: nobody has promised that it takes them. If only the rule refuses, a note says so."""
+
+    def inverse(x):
+        if not np.all(x):
+            raise np.linalg.LinAlgError("Singular matrix")
+        return np.asarray(1 / np.asarray(x), x.dtype)
+
+    host = lambda x: jax.pure_callback(inverse, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="expand_dims")
+    layer = jax.custom_vjp(host if refuses == "function and rule" else lambda x: x * x)
+    layer.defvjp(
+        lambda x: (layer(x), x), lambda x, dy: (-dy * host(x) ** 2 if refuses != "rule" else dy * 2 / host(x),)
+    )
+    verdict = verify(layer, np.array([0.5, -1.25], np.float32))
+    assert verdict.status == "pass", verdict
+    assert any("all zero: the rule raises" in note for note in verdict.notes) == (refuses == "rule")
+    assert "Traceback" not in capfd.readouterr().err

@@ -335,5 +335,6 @@ def test_a_function_written_for_float32(factor, status):
     assert verdict.status == status
     assert "verified in float32 alone: in float64 it raises TypeError: scan body" in str(verdict)
     assert status == "pass" or f"is {factor} times the right one" in str(verdict)
+    assert verify(rule, x[0]).status == "fail", "it is asked for once more, and not for ever"
     alone = verify(rule, x, dtypes=("float64",))
     assert alone.status == "fail" and "in runs: TypeError: scan body" in str(alone), "there is no other to verify in"
