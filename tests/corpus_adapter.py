@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from backproplab import Case, verify
-from backproplab.case import DTYPES
 
 INTERVALS = {
     "positive": (0.0, np.inf),
@@ -49,7 +48,7 @@ class Adapter:
             order=2 if problem.twice else 1,
             domain={i: INTERVALS[kind] for i, kind in problem.domain.items() if kind in INTERVALS},
             residual_bytes=problem.residual_budget,
-            dtypes=None if set(dtypes) <= set(DTYPES) else dtypes,
+            dtypes=None if problem.dtypes == ("float32",) else dtypes,
         )
         needed = self.reference or not problem.fd_valid  # a gradient by design is what the reference says, if anything
         return replace(case, reference=problem.reference) if needed else case

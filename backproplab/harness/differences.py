@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 _WIDEST, _NARROWEST = 8, 24  # binary exponents of the steps
 _STAIRS = 18  # the narrowest that are taken across branches: what an iteration leaves open must stay far below
+_OPEN = 2.0**-16  # of the slope: what an iteration that is cut off leaves open, at the narrowest of these
 _SAFETY = 4.0
 _ENOUGH = 2.0**-30  # of the slope: no finer bar is sought
 
@@ -59,20 +60,27 @@ def slope(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None
 
 
 def across_branches(line: Callable[[float], Sample], largest: float = 1.0) -> Slope | None:
-    """The same whichever branches the steps lie on, as those of a bisection do. None if the narrowest steps see another slope."""
+    """The same whichever branches the steps lie on, as those of a bisection do. None if the narrowest steps see another slope.
+
+    What they see of the stairs that an iteration leaves when it is cut off counts as rounding of the function.
+    """
     anywhere = lambda t: line(t)._replace(branch=0.0)
     best = _best(anywhere, _CENTRAL, largest, 0.0, _STAIRS)
     if best is None:
         return None
+    stairs = 0.0
     for exponent in range(_STAIRS - 2, _STAIRS + 1):
         step = largest * 2.0**-exponent
         points = _on_branch(anywhere, _CENTRAL, step, 0.0)
         if points is None:
             return None
         value, rounding = _estimate(points, _CENTRAL, step)
-        if abs(value - best.value) > best.bar + rounding:
+        off = max(abs(value - best.value) - best.bar - rounding, 0.0)
+        if off > _OPEN * abs(best.value):
             return None  # stairs, which from afar are a slope
-    return best
+        stairs = max(stairs, off * step)
+    rougher = lambda t: (sample := anywhere(t))._replace(error=sample.error + _SAFETY * stairs)
+    return _best(rougher, _CENTRAL, largest, 0.0, _STAIRS) if stairs else best
 
 
 def _best(

@@ -12,7 +12,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from backproplab.case import backward_rule
-from backproplab.harness.compare import Difference, in_double, largest
+from backproplab.harness.compare import AS_GOOD, Difference, in_double, largest
 from backproplab.harness.contract import line_of
 from backproplab.harness.eager import eager
 from backproplab.harness.error_rules import lifted
@@ -221,7 +221,7 @@ def _apart(p: Point, name: str, words: str, got: Callable[[bool], list], inputs:
     if all(map(_alike, got(False), alone(False))):
         return None
     for label, one, two in zip(p.view.labels, got(True), alone(True)):
-        d = _difference(one, two)
+        d = _difference(one, two, p.wide)
         if d.any_wrong:
             i = d.worst
             cause = f"{words} the gradient of {label} is {d.got[i]:.6g} at {list(i)}, alone {d.exact[i]:.6g}"
@@ -235,11 +235,12 @@ def _alike(got: tuple, exact: tuple) -> bool:
     )
 
 
-def _difference(got: tuple, exact: tuple) -> Difference:
-    """Of one formula evaluated in two ways; where no bound is known, half of the digits are left to rounding."""
-    both = 1.001 * (np.asarray(got[1]) + exact[1])
+def _difference(got: tuple, exact: tuple, wide: bool) -> Difference:
+    """Of one formula evaluated in two ways; where no bound is known, half of the digits are left to rounding, or some units of
+    float32, in which a callback may compute."""
+    both, room = 1.001 * (np.asarray(got[1]) + exact[1]), 2.0**-26 if wide else AS_GOOD * 2.0**-24
     return Difference(
-        in_double(got[0]), in_double(exact[0]), np.where(np.isfinite(both), both, 2.0**-26 * largest([exact[0]]))
+        in_double(got[0]), in_double(exact[0]), np.where(np.isfinite(both), both, room * largest([exact[0]]))
     )
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from by_hand import X, by_hand
+from rules import with_rule
 
 from backproplab import verify
 
@@ -44,3 +45,12 @@ def test_a_sum_that_is_small_beside_its_terms():
     right, wrong = (verify(scaled(sum), x, w, dtypes=("bfloat16",), transforms="none") for sum in (jnp.sum, one_by_one))
     assert right.passed, str(right)
     assert wrong.status == "fail" and wrong.argument == "w"
+
+
+def test_float32_by_name():
+    """To a user whose JAX has nothing wider, a rule may say float32; who asks for float64 is told that it loses digits there."""
+    rule = with_rule(lambda x: x * x, lambda x, dy: ((2 * x * dy).astype(jnp.float32).astype(x.dtype),))
+    x = np.array([0.3, -1.7], np.float32)
+    assert verify(rule, x).status == "pass"
+    asked = verify(rule, x, dtypes=("float64", "float32"))
+    assert asked.status == "fail" and "loses digits in float64" in asked.cause

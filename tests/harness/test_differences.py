@@ -118,3 +118,9 @@ def test_each_point_is_evaluated_once():
 
     slope(line)
     assert len(seen) == len(set(seen))
+
+
+def test_stairs_that_an_iteration_leaves_open():
+    """A bisection of 40 steps ends on stairs of 1e-11: they widen the bar as rounding does, and hide no slope."""
+    found = across_branches(along(lambda t: float(np.floor(1e11 * np.exp(t))) / 1e11, branch=lambda t: t))
+    assert 1e-9 < found.bar < 1e-5 and abs(found.value - 1) <= found.bar
