@@ -29,7 +29,7 @@ from backproplab.harness.neighbours import neighbours
 from backproplab.harness.platform import matmul_roundoff
 from backproplab.harness.point import Point, point
 from backproplab.harness.precise import NotPrecise, precise
-from backproplab.harness.refused import runs_in
+from backproplab.harness.refused import point_where_it_runs
 from backproplab.harness.rounding import bounded
 from backproplab.harness.verdict import Check
 
@@ -323,7 +323,7 @@ def _everywhere(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _trials(cases: Sequence[Case], seed: int) -> list[_Trial]:
     """The smallest cases first: most mutants are caught by any."""
     device = jax.devices()[0]
-    points = [point(case, seed, runs_in(case, seed), device, matmul_roundoff(device)) for case in cases]
+    points = [point_where_it_runs(case, seed, device, matmul_roundoff(device)) for case in cases]
     rules = [rule_of(p) for p in points]
     numbers = set().union(
         *[literals(r.forward).union(*map(literals, p.pair.jaxprs[1:])) for p, r in zip(points, rules)]

@@ -1,12 +1,14 @@
 """What a function or its rule raises when it runs alone, and in which dtypes it does not."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from backproplab.case import Case, backward_rule, dtypes_of, is_setting, module_of, parameter_names, static_argnums
-from backproplab.harness.point import vjp_of
+from backproplab.harness.point import Point, point, vjp_of
 from backproplab.harness.verdict import Check
-from backproplab.harness.view import view
+from backproplab.harness.view import NothingToDifferentiate, view
 
 
 class Refused(ValueError):
@@ -35,14 +37,18 @@ def without_float64(case: Case, seed: int) -> tuple[str, ...]:
     return narrower if _refused(case, seed, ("float64",)) else ()
 
 
-def runs_in(case: Case, seed: int) -> str:
-    """The first dtype of a case, float64 by default, or the first in which it runs. Raises Refused if there is none."""
-    first = case.dtypes[0] if case.dtypes else "float64"
-    if (error := _refused(case, seed, (first,))) is None:
-        return first
-    if narrower := without_float64(case, seed):
-        return narrower[0]
-    raise Refused(f"{case.id} raises {quoted(error)}")
+def point_where_it_runs(case: Case, seed: int, device: Any, matmul: float) -> Point:
+    """The point of a case in its first dtype, float64 by default, or else in the first in which it runs. Raises Refused,
+    NothingToDifferentiate."""
+    try:
+        return point(case, seed, case.dtypes[0] if case.dtypes else "float64", device, matmul)
+    except NothingToDifferentiate:
+        raise
+    except Exception as error:
+        narrower = without_float64(case, seed)
+        if not narrower:
+            raise Refused(f"{case.id} raises {quoted(error)}") from error
+        return point(case, seed, narrower[0], device, matmul)
 
 
 def quoted(error: Exception, length: int = 300) -> str:
