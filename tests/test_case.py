@@ -156,7 +156,7 @@ def test_what_only_looks_like_a_rule():
 
 
 def test_an_object_that_knows_its_like_alone():
-    """`inspect` compares callable objects with types; one whose `__eq__` cannot has its arguments counted."""
+    """Until Python 3.13 `inspect` compares callable objects with types; one whose `__eq__` cannot has its arguments counted."""
 
     class Turned:
         def __init__(self, by):
@@ -171,5 +171,5 @@ def test_an_object_that_knows_its_like_alone():
         def __call__(self, x):
             return self.by * x
 
-    assert parameter_names(Turned(2.0), 1) == ("arg0",)
+    assert parameter_names(Turned(2.0), 1) == (("arg0",) if sys.version_info < (3, 13) else ("x",))
     assert verify(Turned(2.0), np.array([0.5])).status == "pass"
