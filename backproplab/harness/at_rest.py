@@ -16,7 +16,7 @@ from backproplab.harness.error_rules import is_float
 from backproplab.harness.evaluated import evaluated
 from backproplab.harness.opaque import by_differences
 from backproplab.harness.point import Point, vjp_of
-from backproplab.harness.programs import pair
+from backproplab.harness.programs import Pair, pair
 from backproplab.harness.strip import holds, is_closed
 
 AT_REST = (
@@ -43,18 +43,18 @@ def brought_to_rest(p: Point) -> Point:
     An iteration is cut off where its value will do. A rule that is the derivative of what it tends to (a fixed point, a root) is
     off by about as much from the derivative of the steps taken; it is not wrong.
     """
-    return p.once("at rest", lambda: _brought_to_rest(p))
+    programs, kept = p.once("at rest", lambda: (_at_rest(p), {}))
+    return replace(p, pair=programs, kept=kept, widened=None)
 
 
-def _brought_to_rest(p: Point) -> Point:
+def _at_rest(p: Point) -> Pair:
     rule, function = (jaxpr_as_fun(_longer(p, program)) for program in (p.pair.by_hand, p.stripped))
     plain = lambda diff, rest: function(*diff, *rest)
     diff, rest = p.view.diff, p.view.rest
     domains = [p.case.domain.get(position) for position in p.view.positions]
     slopes = lambda: by_differences(plain, diff, rest, domains, jax.devices("cpu")[0])
     inputs, oracle = p.inputs(p.cotangents("zeros", 0)), vjp_of(plain, len(diff), len(rest))
-    other = pair(lambda inputs: rule(*inputs), oracle, inputs, p.wide, p.device, slopes)
-    return replace(p, pair=other, kept={}, widened=None)
+    return pair(lambda inputs: rule(*inputs), oracle, inputs, p.wide, p.device, slopes)
 
 
 def _longer(p: Point, program: ClosedJaxpr) -> ClosedJaxpr:

@@ -84,3 +84,13 @@ def test_both_sides_are_brought_to_rest():
     cotangents = p.cotangents("random", 0)
     off = lambda q: max(d.furthest / d.scale for d in q.formulas(cotangents)[1:])
     assert off(p) > 1e-7 > 1e-12 > off(brought_to_rest(p))
+
+
+def test_each_point_is_brought_to_its_own_rest():
+    """What was compiled is shared by all points of one function; the arguments are not."""
+    p = at(solved(steps=6), A, B)
+    other = p.moved([x / 2 for x in p.view.diff])
+    here, there = brought_to_rest(p), brought_to_rest(other)
+    assert here.pair is there.pair and there.view is other.view
+    cotangents = p.cotangents("random", 0)
+    assert not np.allclose(here.formulas(cotangents)[1].exact, there.formulas(cotangents)[1].exact)
